@@ -1,0 +1,72 @@
+// Sharded checkpoints that survive a kill at any instant: a directory of one HDF5 file per rank and a manifest.
+// A checkpoint exists if and only if its manifest exists under the final name and every file's SHA-256 matches.
+// Save: in-memory file image -> temporary directory -> write, fsync, re-stat -> manifest last -> rename -> fsync.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/group.hpp"
+#include "comm/sharded_tensor.hpp"
+
+namespace osler::checkpoint {
+
+struct LedgerEntry {
+  std::int64_t tokens = 0;
+  std::int64_t sequences = 0;
+  std::int64_t epoch = 0;
+};
+
+/// Everything but tensors that a run needs to go on, and what says where it came from.
+struct RunState {
+  std::int64_t step = 0;
+  std::int64_t tokens = 0;   ///< seen, all sources
+  std::int64_t samples = 0;  ///< sequences seen
+  std::uint64_t seed = 0;
+  std::map<std::string, LedgerEntry> ledger;  ///< by source
+  std::string model_config;       ///< config.json text
+  std::string run_config;         ///< resolved INI
+  std::string data_fingerprint;   ///< equal = same data, same order
+  std::string dtype;              ///< of the weights in the run: "bf16", ...
+};
+
+/// Files copied into <checkpoint>/tokenizer/ byte for byte.
+struct SaveRequest {
+  std::string root;  ///< <run>/checkpoints
+  std::vector<comm::ShardedTensor> tensors;  ///< this rank's pieces; together they tile each global shape exactly once
+  RunState state;
+  std::vector<std::string> tokenizer_files;
+  std::int64_t keep = 2;
+};
+
+/// Writes <root>/step_%09d and rotates older ones after the new one is durable. On failure all ranks agree, nothing
+/// of the new one is left and the previous ones are untouched; throws StorageError on every rank. Returns the path.
+/// *Collective.*
+std::string save(comm::Group& group, const SaveRequest& request);
+
+/// The newest checkpoint under `root` that verifies (hashes checked in parallel, each rank a share). A damaged one is
+/// named, renamed aside to .bad-<name>, and the one before it is tried. nullopt when none ever existed; throws
+/// CheckpointError when there were some and none is usable. *Collective.*
+std::optional<std::string> find_newest(comm::Group& group, const std::string& root);
+
+/// One checkpoint directory, opened for reading. Local; construct after find_newest or verify().
+class Reader {
+ public:
+  explicit Reader(const std::string& directory);  ///< throws CheckpointError naming what is wrong with the manifest
+  const RunState& state() const;
+  std::vector<plan::Piece> tensors() const;        ///< whole tensors: name, dtype, global shape
+  bool contains(const std::string& name) const;
+  /// Fills each tensor with its piece, from whatever pieces the files hold, converting dtype if it differs.
+  void load(const std::vector<comm::ShardedTensor>& into) const;
+  std::vector<std::string> tokenizer_files() const;  ///< absolute paths
+  void verify() const;                                ///< every sum; throws CheckpointError naming the file
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace osler::checkpoint

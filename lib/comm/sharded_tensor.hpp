@@ -1,0 +1,15 @@
+// A piece of a global tensor together with the memory that holds it on this rank.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "plan/piece.hpp"
+
+namespace osler::comm {
+
+struct ShardedTensor {
+  plan::Piece piece;
+  at::Tensor data;  ///< contiguous, piece.extent elements, any device; shares the owner's memory
+};
+
+}  // namespace osler::comm

@@ -1,0 +1,55 @@
+// Which sequence is the n-th of a run: a pure function of (seed, n), whatever the ranks or restarts. Weights are shares
+// of tokens; all windows have the same length, so the share of sequences is the share of tokens: at every n each source
+// is within one sequence of its share (largest remainder).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/options.hpp"
+#include "data/batch.hpp"
+#include "data/token_shard.hpp"
+
+namespace osler::data {
+
+/// All shards of one source as one stream of tokens, cut into windows of sequence_length + 1 tokens that overlap by one.
+class TokenSource {
+ public:
+  /// path: a shard, a folder of *.h5 or a glob. Throws DataError naming the file.
+  TokenSource(std::string name, const std::string& path, std::int64_t sequence_length);
+  const std::string& name() const;
+  std::int64_t num_windows() const;
+  std::int64_t num_tokens() const;
+  const std::string& tokenizer_sha256() const;
+  const std::string& fingerprint() const;   ///< of shard contents: names are not part of it
+  std::int64_t vocab_size() const;
+  /// Fills row `row` of the batch with window `window`.
+  void fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+class Mixture {
+ public:
+  Mixture(const config::DataOptions& options, std::uint64_t seed);
+  std::vector<SampleId> samples_of_step(std::int64_t step) const;  ///< global batch of `step` (from 0), in order
+  /// The micro-batches of one dp rank at a step: sequence i of the global batch belongs to rank i / (global/dp_size).
+  std::vector<Batch> batches_of_step(std::int64_t step, int dp_rank, int dp_size) const;
+  /// Sequences per source consumed before `step`.
+  std::vector<std::int64_t> ledger_before(std::int64_t step) const;
+  const std::vector<TokenSource>& sources() const;
+  std::string fingerprint() const;  ///< sources, weights, sequence_length, seed, global_batch
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// The first validation_sequences windows of each validation set, dealt over dp ranks, as micro-batches.
+std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank, int dp_size);
+
+}  // namespace osler::data

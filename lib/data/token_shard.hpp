@@ -1,0 +1,54 @@
+// Token shards: 1-D contiguous datasets in HDF5, read through mmap so that a window costs one page fault, not a call
+// into libhdf5. Format: docs/formats.md. Local.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace osler::data {
+
+struct ShardInfo {
+  std::string source;
+  std::string tokenizer_sha256;
+  std::int64_t vocab_size = 0;
+  std::int64_t bos_id = -1;
+  std::int64_t eos_id = -1;
+  std::int64_t num_documents = 0;
+  std::int64_t num_tokens = 0;
+  std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the whole tokenize run's part
+};
+
+/// Builds one shard in memory and publishes it whole.
+class TokenShardWriter {
+ public:
+  TokenShardWriter(const std::string& path, ShardInfo info);
+  ~TokenShardWriter();
+  void add_document(const std::vector<int>& ids);  ///< throws DataError unless 0 <= id < vocab_size
+  std::int64_t num_tokens() const;
+  void finish();                                   ///< durable under its final name; throws StorageError
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// An open shard. Throws DataError naming the file when it is not one of ours, truncated or inconsistent.
+class TokenShard {
+ public:
+  explicit TokenShard(const std::string& path);
+  const ShardInfo& info() const;
+  std::int64_t token(std::int64_t index) const;
+  void copy_tokens(std::int64_t begin, std::int64_t count, std::int64_t* out) const;
+  /// num_documents + 1 offsets; document d is [offsets[d], offsets[d + 1]).
+  const std::uint64_t* document_offsets() const;
+  const std::string& path() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace osler::data
