@@ -26,9 +26,10 @@ struct Parameter {
 
 class ParameterStore {
  public:
-  /// Lays the specs out in the order given, each start aligned to kAlignment elements, but no gap between specs whose
-  /// sizes are multiples of it. The total is padded to a multiple of kAlignment * num_shards.
-  /// All `decay` specs must precede all others, so that one index separates them.
+  /// Lays the specs out in the order given. A spec that `joins_previous` follows without a gap, whatever the sizes, so
+  /// that the run can be merged(); every other start is aligned to kAlignment elements. Gaps hold zeros. The total is
+  /// padded to a multiple of kAlignment * num_shards. All `decay` specs must precede all others, so that one index
+  /// separates them; throws InternalError when they do not.
   ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options, std::int64_t num_shards = 1);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
