@@ -14,7 +14,8 @@ enum class Purpose : std::uint32_t { init = 1, data_order = 2, neftune = 3, samp
 /// Philox4x32-10: four words from a 128-bit counter and a 64-bit key.
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
 
-/// An endless stream of draws keyed by (seed, purpose, a, b). Copyable; equal keys give equal streams.
+/// A stream of up to 2^34 words keyed by (seed, purpose, a, b). Copyable; equal keys give equal streams, and streams of
+/// one seed with unequal keys share no Philox block.
 class RandomStream {
  public:
   RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t a = 0, std::uint64_t b = 0);
@@ -29,6 +30,7 @@ class RandomStream {
   std::array<std::uint32_t, 4> counter_;
   std::array<std::uint32_t, 4> block_{};
   int used_ = 4;
+  bool exhausted_ = false;
   bool has_spare_ = false;
   double spare_ = 0;
 };
@@ -44,6 +46,7 @@ class Permutation {
   std::uint64_t size_;
   int half_bits_;
   std::array<std::uint32_t, 2> key_;
+  std::array<std::uint32_t, 2> tweak_;
   std::uint32_t purpose_;
 };
 
