@@ -19,7 +19,18 @@ namespace osler::store {
 using Attribute = std::variant<std::int64_t, double, std::string, std::vector<std::int64_t>>;
 using Attributes = std::map<std::string, Attribute>;
 
+/// One source of a virtual dataset: `dataset` of `file` (relative to the folder of the virtual file) is the
+/// hyper-rectangle [offset, offset + extent) of the whole.
+struct VirtualPiece {
+  std::string file;
+  std::string dataset;
+  std::vector<std::int64_t> offset;
+  std::vector<std::int64_t> extent;
+};
+
 /// Builds a file image: declare everything, seal, fill the datasets' bytes in place, then write the bytes yourself.
+/// Equal declarations give equal bytes (no times inside). Pages of datasets not yet filled take no memory, so an image
+/// may be filled, written and released dataset by dataset, in the order of placements().
 class Image {
  public:
   Image();
@@ -30,9 +41,21 @@ class Image {
   void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape, const Attributes& attributes = {});
   void declare_text(const std::string& name, const std::string& text);       ///< scalar string dataset
   void set_attributes(const std::string& group_name, const Attributes& attributes);  ///< "" = the file's root
+  /// A dataset that shows pieces in other files as one (HDF5 virtual dataset); holds no bytes itself.
+  void declare_virtual(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape,
+                       const std::vector<VirtualPiece>& pieces);
   void seal();                                        ///< fixes the layout; throws InternalError if called twice
   std::span<std::byte> bytes_of(const std::string& name);  ///< where to put a dataset's elements (row-major)
   std::span<const std::byte> bytes() const;           ///< the whole file
+  /// Where each numeric dataset lies in the file, by rising offset. After seal().
+  struct Placement {
+    std::string name;
+    std::uint64_t offset = 0;
+    std::uint64_t num_bytes = 0;
+  };
+  const std::vector<Placement>& placements() const;
+  /// Gives the memory of [begin, end) back; those bytes read as zero afterwards.
+  void release(std::uint64_t begin, std::uint64_t end);
 
  private:
   struct Impl;
