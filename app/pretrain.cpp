@@ -1,0 +1,74 @@
+// osler pretrain: continued (or first) pretraining on a mixture of token shards.
+#include <iostream>
+
+#include "base/log.hpp"
+#include "config/parser.hpp"
+#include "plan/parameter_specs.hpp"
+#include "train/inputs.hpp"
+#include "train/run_directory.hpp"
+#include "train/trainer.hpp"
+#include "verbs.hpp"
+
+namespace osler::app {
+
+namespace {
+
+void print_once(comm::World& world, const std::string& text) {
+  if (world.host().rank() == 0) std::cout << text << std::flush;
+}
+
+bool is_done(comm::World& world, const train::RunDirectory& directory) {
+  const std::int64_t seen_here = world.host().rank() == 0 && directory.is_done() ? 1 : 0;
+  return world.host().all_reduce_value(seen_here, comm::ReduceOp::max) > 0;
+}
+
+std::string summary(const train::RunSpec& spec, const train::Inputs& inputs, int num_ranks) {
+  const auto count = plan::count_parameters(inputs.model_config);
+  const std::int64_t tokens_per_step = spec.data.global_batch * spec.data.sequence_length;
+  std::string text = text_of("parameters  ", count.total, " (", count.active, " active)\n", "ranks  ", num_ranks,
+                             " data-parallel\n", "batch  ", spec.data.global_batch, " sequences of ",
+                             spec.data.sequence_length, " tokens: ", tokens_per_step, " tokens a step, ",
+                             spec.data.global_batch / spec.data.micro_batch / num_ranks, " micro-batches a rank\n", "steps  ",
+                             spec.run.steps, ": ", spec.run.steps * tokens_per_step, " tokens\n");
+  const auto sequences = inputs.mixture->ledger_before(spec.run.steps);
+  const auto& sources = inputs.mixture->sources();
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    text += text_of("source  ", sources[i].name(), ": ", sources[i].num_tokens(), " tokens, ",
+                    static_cast<double>(sequences[i]) / static_cast<double>(sources[i].num_windows()), " epochs\n");
+  for (const auto& set : inputs.validation) text += "validation  " + set.name + "\n";
+  return text;
+}
+
+}  // namespace
+
+ExitCode pretrain(comm::World& world, const Arguments& arguments) {
+  train::RunSpec spec;
+  config::Parser parser("pretrain", "Trains on a mixture of token shards, from released weights or from scratch.");
+  parser.add(spec.run);
+  parser.add(spec.model);
+  parser.add(spec.data);
+  parser.add(spec.parallel);
+  parser.add(spec.optim);
+  parser.add(spec.router);
+  parser.add(spec.checkpoint);
+  parser.add(spec.cluster);
+
+  config::Action action{};
+  comm::agree_after(world.host(), [&] { action = parser.parse(arguments); });
+  if (action == config::Action::help) return print_once(world, parser.help()), ExitCode::done;
+  if (action == config::Action::print_config) return print_once(world, parser.print_config()), ExitCode::done;
+  spec.resolved_ini = parser.resolved_ini();
+  spec.program_version = version_text();
+  world.set_threads(spec.run.threads);
+
+  const train::RunDirectory directory(spec.run.dir);
+  if (is_done(world, directory)) {
+    log::info(directory.path(), " is done already (", directory.done(), "); nothing to do");
+    return ExitCode::done;
+  }
+  train::Inputs inputs = train::open_inputs(spec, world);
+  if (action == config::Action::dry_run) return print_once(world, summary(spec, inputs, world.host().size())), ExitCode::done;
+  return train::Trainer(spec, std::move(inputs), world).run();
+}
+
+}  // namespace osler::app

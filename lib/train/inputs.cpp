@@ -1,0 +1,93 @@
+#include "train/inputs.hpp"
+
+#include "base/error.hpp"
+#include "base/publish.hpp"
+#include "text/tokenizer.hpp"
+#include "train/run_directory.hpp"
+
+namespace osler::train {
+
+namespace {
+
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;  // a config.json has a few kB
+
+void check_layout(const RunSpec& spec, int world_size) {
+  if (spec.parallel.tp != 1 || spec.parallel.ep != 1)
+    throw ConfigError("parallel.tp = ", spec.parallel.tp, ", parallel.ep = ", spec.parallel.ep,
+                      ": this version trains over data-parallel ranks only; set both to 1");
+  if (spec.checkpoint.async) throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
+  const std::int64_t unit = spec.data.micro_batch * world_size;
+  const std::int64_t batch = spec.data.global_batch;
+  if (batch % unit == 0) return;
+  const std::int64_t below = batch / unit * unit;
+  throw ConfigError("data.global_batch = ", batch, " is not a multiple of data.micro_batch * ranks = ",
+                    spec.data.micro_batch, " * ", world_size, "; the nearest that are: ",
+                    below > 0 ? text_of(below, " and ") : "", below + unit);
+}
+
+void open_model(const RunSpec& spec, Inputs& inputs) {
+  if (spec.model.from.empty() == spec.model.config.empty())
+    throw ConfigError("set exactly one of model.from (weights to go on from) and model.config (random initialisation)");
+  if (!spec.model.from.empty()) {
+    inputs.weights.emplace(spec.model.from);
+    inputs.model_config_text = inputs.weights->model_config();
+    inputs.model_config = config::parse_model_config(inputs.model_config_text, inputs.weights->directory());
+  } else {
+    inputs.model_config_text = read_file(spec.model.config, kMaxConfigBytes);
+    inputs.model_config = config::parse_model_config(inputs.model_config_text, spec.model.config);
+  }
+}
+
+/// model.tokenizer, else what lies beside the weights. Returns its SHA-256, "" without one.
+std::string open_tokenizer(const RunSpec& spec, Inputs& inputs) {
+  if (!spec.model.tokenizer.empty()) {
+    const text::Tokenizer tokenizer(spec.model.tokenizer);
+    inputs.tokenizer_files = tokenizer.files();
+    return tokenizer.sha256();
+  }
+  if (!inputs.weights) return {};
+  inputs.tokenizer_files = inputs.weights->tokenizer_files();
+  for (const auto& file : inputs.tokenizer_files)
+    if (file.ends_with("/tokenizer.model")) return text::Tokenizer(file).sha256();
+  return {};
+}
+
+void check_source(const data::TokenSource& source, const Inputs& inputs, const std::string& tokenizer_sha256) {
+  if (source.vocab_size() > inputs.model_config.vocab_size)
+    throw DataError("data source ", source.name(), " was tokenized with a vocabulary of ", source.vocab_size(),
+                    ", the model has ", inputs.model_config.vocab_size, "; tokenize it with the model's tokenizer");
+  if (!tokenizer_sha256.empty() && source.tokenizer_sha256() != tokenizer_sha256)
+    throw DataError("data source ", source.name(), " was tokenized with another tokenizer (sha256 ",
+                    source.tokenizer_sha256().substr(0, 12), "...) than the model's (", tokenizer_sha256.substr(0, 12),
+                    "...); tokenize it again, or correct model.tokenizer");
+}
+
+void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256, const comm::Group& ranks) {
+  inputs.mixture = std::make_shared<const data::Mixture>(spec.data, spec.run.seed);
+  if (tokenizer_sha256.empty()) tokenizer_sha256 = inputs.mixture->sources().front().tokenizer_sha256();
+  for (const auto& source : inputs.mixture->sources()) check_source(source, inputs, tokenizer_sha256);
+  for (const auto& set : spec.data.validation) {
+    const data::TokenSource source(set.name, set.path, spec.data.sequence_length);
+    check_source(source, inputs, tokenizer_sha256);
+    inputs.validation.push_back({set.name, validation_batches(source, spec.data, ranks.rank(), ranks.size())});
+  }
+}
+
+}  // namespace
+
+Inputs open_inputs(const RunSpec& spec, comm::World& world) {
+  Inputs inputs;
+  comm::Group& ranks = world.host();
+  comm::agree_after(ranks, [&] {
+    check_layout(spec, ranks.size());
+    RunDirectory(spec.run.dir).require_possible();
+    open_model(spec, inputs);
+    if (spec.data.sequence_length > inputs.model_config.max_position_embeddings)
+      throw ConfigError("data.sequence_length = ", spec.data.sequence_length, " exceeds the model's max_position_embeddings = ",
+                        inputs.model_config.max_position_embeddings);
+    open_data(spec, inputs, open_tokenizer(spec, inputs), ranks);
+  });
+  return inputs;
+}
+
+}  // namespace osler::train

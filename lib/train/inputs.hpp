@@ -1,0 +1,49 @@
+// Everything a training run reads, opened and checked before anything large is allocated: what --dry-run does.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/weights.hpp"
+#include "comm/world.hpp"
+#include "config/model_config.hpp"
+#include "config/options.hpp"
+#include "data/mixture.hpp"
+
+namespace osler::train {
+
+/// What was asked for.
+struct RunSpec {
+  config::RunOptions run;
+  config::ModelOptions model;
+  config::DataOptions data;
+  config::ParallelOptions parallel;
+  config::OptimOptions optim;
+  config::RouterOptions router;
+  config::CheckpointOptions checkpoint;
+  config::ClusterOptions cluster;
+  std::string resolved_ini;
+  std::string program_version;
+};
+
+struct ValidationSet {
+  std::string name;
+  std::vector<data::Batch> batches;  ///< this rank's share
+};
+
+struct Inputs {
+  std::string model_config_text;
+  config::ModelConfig model_config;
+  std::optional<checkpoint::Weights> weights;  ///< nullopt: random initialisation
+  std::vector<std::string> tokenizer_files;    ///< copied into every checkpoint
+  std::shared_ptr<const data::Mixture> mixture;
+  std::vector<ValidationSet> validation;
+};
+
+/// Opens and cross-checks data, model configuration, weights and tokenizer. Writes nothing. Throws ConfigError,
+/// DataError, CheckpointError or StorageError, the same on every rank. *Collective.*
+Inputs open_inputs(const RunSpec& spec, comm::World& world);
+
+}  // namespace osler::train

@@ -1,0 +1,20 @@
+// Whether a checkpoint belongs to the run that is about to go on from it. Local, pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.hpp"
+
+namespace osler::train {
+
+/// What must not change within a run: the data and their order, the model, the dtype, the seed. Throws ConfigError that
+/// shows what differs and says what to do. `expected.run_config` and `expected.model_config` are this start's.
+void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
+                      const std::string& directory);
+
+/// "data.global_batch: 8 -> 16" for every key whose value differs between two resolved INI texts, in order of the
+/// second; keys that only one has show as "(absent)".
+std::vector<std::string> differences(const std::string& stored_ini, const std::string& current_ini);
+
+}  // namespace osler::train

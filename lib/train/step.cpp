@@ -1,0 +1,113 @@
+// The train step: the one function that everything else exists for, and its parts in the order in which it calls them.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "base/log.hpp"
+#include "loss/router_loss.hpp"
+#include "train/trainer.hpp"
+
+namespace osler::train {
+
+namespace {
+
+// Isolated non-finite steps come from rare data and pass; three in a row mean that the weights or the data are broken,
+// and every further step only wastes the allocation (OLMo-core and Megatron stop after a few as well).
+constexpr std::int64_t kMostSkippedInARow = 3;
+
+}  // namespace
+
+Trainer::State Trainer::take_step() {
+  const GlobalBatch batch = next_global_batch();
+  for (const data::Batch& micro_batch : batch.micro_batches) {
+    const ForwardPass pass = forward(micro_batch);
+    const at::Tensor loss = compute_loss(pass, batch);
+    loss.backward();
+  }
+  optimizer_->reduce_gradients();
+  const StepTotals totals = stats_.reduce(ranks_, stop_wishes());
+  const double grad_norm = optimizer_->compute_grad_norm();
+  const Verdict verdict = check_finite(totals, grad_norm);
+  if (verdict == Verdict::finite) optimizer_->step(step_ + 1 - skipped_, learning_rate(), clip_scale(grad_norm));
+  write_row(batch, totals, grad_norm, verdict);
+  return finish_step(totals.wishes);
+}
+
+Trainer::GlobalBatch Trainer::next_global_batch() {
+  GlobalBatch batch;
+  batch.micro_batches = inputs_.mixture->batches_of_step(step_, ranks_.rank(), ranks_.size());
+  std::int64_t num_supervised = 0;
+  for (const auto& micro_batch : batch.micro_batches) num_supervised += micro_batch.num_supervised;
+  batch.num_supervised = ranks_.all_reduce_value(num_supervised, comm::ReduceOp::sum);
+  batch.num_micro_batches = static_cast<std::int64_t>(batch.micro_batches.size()) * ranks_.size();
+  if (batch.num_supervised == 0)
+    fail_together<DataError>("step ", step_ + 1, ": no token of the global batch is supervised; check the data sources");
+  parameters_.zero_grad();
+  stats_.reset();
+  return batch;
+}
+
+Trainer::ForwardPass Trainer::forward(const data::Batch& batch) {
+  DeviceBatch rows = to_device(batch, world_.device());
+  model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout);
+  return {batch, std::move(rows), std::move(output)};
+}
+
+// Token losses are divided once, by the supervised tokens of the whole global batch; router losses are means over its
+// micro-batches. What ranks and micro-batches then add up is the gradient of the global objective.
+at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& global) {
+  const double token_scale = 1.0 / static_cast<double>(global.num_supervised);
+  const double router_scale = 1.0 / static_cast<double>(global.num_micro_batches);
+  const loss::LossSum token_loss =
+      loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, token_scale);
+  stats_.add(pass.batch, token_loss);
+  at::Tensor objective = token_loss.scaled;
+  if (pass.output.router.logits_RE.empty()) return objective;
+
+  const auto& model = inputs_.model_config;
+  const double aux_coefficient =
+      spec_.router.aux_coefficient < 0 ? model.router_aux_coefficient : spec_.router.aux_coefficient;
+  const loss::RouterLoss router =
+      loss::router_loss(pass.output.router.logits_RE, pass.output.router.expert_RK, model.num_experts, model.top_k,
+                        spec_.router.aux_loss, spec_.router.z_coefficient > 0);
+  stats_.add(router, pass.output.router.expert_RK);
+  if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient * router_scale);
+  if (router.z.defined()) objective = objective + router.z * (spec_.router.z_coefficient * router_scale);
+  return objective;
+}
+
+// Both numbers are equal on all ranks, so the update is skipped by all or by none.
+Trainer::Verdict Trainer::check_finite(const StepTotals& totals, double grad_norm) {
+  if (totals.is_finite() && std::isfinite(grad_norm)) {
+    skipped_in_a_row_ = 0;
+    return Verdict::finite;
+  }
+  ++skipped_;
+  ++skipped_in_a_row_;
+  log::info("step ", step_ + 1, ": loss ", totals.loss(), ", gradient norm ", grad_norm, ": not finite, update skipped");
+  if (skipped_in_a_row_ >= kMostSkippedInARow)
+    fail_together<NumericalError>("step ", step_ + 1, ": ", skipped_in_a_row_, " steps in a row had a loss or gradient ",
+                                  "that is not finite; lower optim.learning_rate, or look at the data of these steps. ",
+                                  "Checkpoints in ", directory_.checkpoints(), " are untouched");
+  return Verdict::not_finite;
+}
+
+double Trainer::clip_scale(double grad_norm) const {
+  if (spec_.optim.clip_norm <= 0) return 1.0;
+  // The epsilon and the cap are those of torch.nn.utils.clip_grad_norm_, so that curves can be compared.
+  return std::min(1.0, spec_.optim.clip_norm / (grad_norm + 1e-6));
+}
+
+double Trainer::learning_rate() const { return optim::learning_rate_at(spec_.optim, step_ + 1, spec_.run.steps); }
+
+StopWishes Trainer::stop_wishes() const {
+  return {.signals = signals_.caught() ? 1.0 : 0.0, .time_limit = time_limit_.reached() ? 1.0 : 0.0};
+}
+
+Trainer::State Trainer::finish_step(const StopWishes& wishes) {
+  ++step_;
+  wishes_ = wishes;
+  return validation_due() ? State::validating : state_after_validation();
+}
+
+}  // namespace osler::train

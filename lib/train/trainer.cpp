@@ -1,0 +1,195 @@
+#include "train/trainer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.hpp"
+#include "comm/torch_dtype.hpp"
+#include "plan/parameter_specs.hpp"
+#include "train/resume.hpp"
+
+namespace osler::train {
+
+namespace {
+
+// A disk that is full for a moment must not end a run; one that refuses three saves in a row will not get better by
+// itself, and every further step would be lost.
+constexpr int kMostFailedSavesInARow = 3;
+
+DType dtype_of(config::Precision precision) {
+  switch (precision) {
+    case config::Precision::fp64: return DType::fp64;
+    case config::Precision::fp32: return DType::fp32;
+    case config::Precision::bf16: return DType::bf16;
+  }
+  throw InternalError("unknown precision");
+}
+
+at::TensorOptions tensor_options(const RunSpec& spec, c10::Device device) {
+  return at::TensorOptions(device).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
+}
+
+std::vector<comm::ShardedTensor> whole_tensors(const parallel::ParameterStore& parameters) {
+  std::vector<comm::ShardedTensor> tensors;
+  for (const auto& parameter : parameters.parameters()) {
+    const std::vector<std::int64_t> shape = parameter.data.sizes().vec();
+    tensors.push_back({.piece = {.name = "model/" + parameter.name,
+                                 .dtype = comm::dtype_of(parameter.data.scalar_type()),
+                                 .global_shape = shape,
+                                 .offset = std::vector<std::int64_t>(shape.size(), 0),
+                                 .extent = shape},
+                       .data = parameter.data});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world)
+    : spec_(spec), inputs_(std::move(inputs)), world_(world), ranks_(world.ranks()), directory_(spec.run.dir),
+      parameters_(plan::parameter_specs(inputs_.model_config), tensor_options(spec, world.device()), ranks_.size()),
+      stats_(static_cast<std::int64_t>(inputs_.mixture->sources().size()), inputs_.model_config.num_layers,
+             inputs_.model_config.num_experts, world.device()),
+      time_limit_(spec.run.max_hours) {
+  parameters_.allocate_grad();
+  model_ = std::make_unique<model::Model>(inputs_.model_config, parameters_, spec_.parallel.recompute);
+  start_or_resume();
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::start_or_resume() {
+  const auto newest = checkpoint::find_newest(world_.host(), directory_.checkpoints());
+  comm::agree_after(world_.host(), [&] {
+    if (newest) {
+      const checkpoint::Reader reader(*newest);
+      require_same_run(reader.state(), run_state(), *newest);
+      restore(reader.state());
+      optimizer_ = std::make_unique<optim::AdamW>(parameters_, ranks_, spec_.optim);
+      reader.load(optimizer_->state());
+      for (const auto& line : differences(reader.state().run_config, spec_.resolved_ini))
+        log::info("changed since ", *newest, ": ", line);
+    } else {
+      if (inputs_.weights)
+        inputs_.weights->load(whole_tensors(parameters_));
+      else
+        model::initialize(parameters_, inputs_.model_config, spec_.run.seed);
+      optimizer_ = std::make_unique<optim::AdamW>(parameters_, ranks_, spec_.optim);
+    }
+  });
+  if (newest) optimizer_->publish_weights();
+  log::info(newest ? "resumed from " + *newest : inputs_.weights ? "weights from " + inputs_.weights->directory()
+                                                                 : "random initialisation, seed " + text_of(spec_.run.seed),
+            ", ", parameters_.num_parameters(), " parameters, ", ranks_.size(), " ranks");
+
+  const auto hosts = world_.host().all_gather_bytes(host_name());
+  const MetricsRole role = world_.host().rank() == 0 ? MetricsRole::writer : MetricsRole::silent;
+  comm::agree_after(world_.host(), [&] {
+    if (role == MetricsRole::writer)
+      directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, ranks_.size(), step_));
+    metrics_ = std::make_unique<MetricsFile>(directory_.metrics(), newest ? step_ : -1, role);
+  });
+}
+
+ExitCode Trainer::run() {
+  State state = is_over() ? State::leaving : validation_due() && step_ == 0 ? State::validating : State::stepping;
+  while (state != State::leaving) {
+    switch (state) {
+      case State::stepping: state = take_step(); break;
+      case State::validating: state = validate(); break;
+      case State::saving: state = save(); break;
+      case State::leaving: break;
+    }
+  }
+  return leave();
+}
+
+std::int64_t Trainer::last_step() const {
+  return spec_.run.stop_at_step > 0 ? std::min(spec_.run.stop_at_step, spec_.run.steps) : spec_.run.steps;
+}
+
+bool Trainer::is_over() const { return step_ >= last_step() || wishes_.any(); }
+
+// Before the first step, after the last, and every validate_every steps between.
+bool Trainer::validation_due() const {
+  if (inputs_.validation.empty()) return false;
+  const std::int64_t every = spec_.data.validate_every;
+  return step_ == 0 || step_ == spec_.run.steps || (every > 0 && step_ % every == 0);
+}
+
+bool Trainer::save_due() const {
+  const std::int64_t every = spec_.checkpoint.interval_steps;
+  return is_over() || (step_ > 0 && every > 0 && step_ % every == 0);
+}
+
+Trainer::State Trainer::state_after_validation() const { return save_due() ? State::saving : State::stepping; }
+
+Trainer::State Trainer::save() {
+  const Stopwatch watch;
+  try {
+    comm::agree_after(world_.host(), [&] { metrics_->sync(); });
+    const std::string path = checkpoint::save(world_.host(), {.root = directory_.checkpoints(),
+                                                              .tensors = optimizer_->state(),
+                                                              .state = run_state(),
+                                                              .tokenizer_files = inputs_.tokenizer_files,
+                                                              .keep = spec_.checkpoint.keep});
+    failed_saves_in_a_row_ = 0;
+    log::info("saved ", path, " in ", duration_text(watch.elapsed_s()));
+  } catch (const StorageError& error) {  // the same on every rank
+    if (is_over() || ++failed_saves_in_a_row_ >= kMostFailedSavesInARow) throw;
+    log::info("save at step ", step_, " failed and is tried again at the next: ", error.what());
+  }
+  time_limit_.note_save(watch.elapsed_s());
+  since_row_.restart();
+  steps_since_row_ = 0;
+  return is_over() ? State::leaving : State::stepping;
+}
+
+ExitCode Trainer::leave() {
+  if (step_ >= spec_.run.steps) {
+    comm::agree_after(world_.host(), [&] {
+      if (world_.host().rank() == 0) directory_.mark_done(step_);
+    });
+    log::info("done: ", step_, " steps, ", run_state().tokens, " tokens, ", directory_.path());
+    return ExitCode::done;
+  }
+  if (step_ >= last_step()) {
+    log::info("stopped at step ", step_, " as run.stop_at_step asks; the run has ", spec_.run.steps, " steps");
+    return ExitCode::done;
+  }
+  log::info("stopped at step ", step_, wishes_.signals > 0 ? " by a signal" : " by run.max_hours",
+            "; saved, start again to go on");
+  return ExitCode::requeue;
+}
+
+checkpoint::RunState Trainer::run_state() const {
+  checkpoint::RunState state;
+  state.step = step_;
+  state.samples = step_ * spec_.data.global_batch;
+  state.tokens = state.samples * spec_.data.sequence_length;
+  state.seed = spec_.run.seed;
+  const auto& sources = inputs_.mixture->sources();
+  const auto sequences = inputs_.mixture->ledger_before(step_);
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    state.ledger[sources[i].name()] = {.tokens = sequences[i] * spec_.data.sequence_length,
+                                       .sequences = sequences[i],
+                                       .epoch = sequences[i] / sources[i].num_windows()};
+  state.counters = {{"skipped", skipped_}, {"skipped_in_a_row", skipped_in_a_row_}};
+  state.model_config = inputs_.model_config_text;
+  state.run_config = spec_.resolved_ini;
+  state.data_fingerprint = inputs_.mixture->fingerprint();
+  state.dtype = name_of(dtype_of(spec_.parallel.dtype));
+  return state;
+}
+
+void Trainer::restore(const checkpoint::RunState& state) {
+  const auto counter = [&](const char* name) {
+    const auto entry = state.counters.find(name);
+    return entry == state.counters.end() ? std::int64_t{0} : entry->second;
+  };
+  step_ = state.step;
+  skipped_ = counter("skipped");
+  skipped_in_a_row_ = counter("skipped_in_a_row");
+}
+
+}  // namespace osler::train

@@ -1,0 +1,113 @@
+// A training run from its first to its last step, as explicit states: step, validate, save, leave. Every rank walks
+// through the same states, because every decision is taken on numbers that were reduced over all ranks.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "comm/world.hpp"
+#include "loss/cross_entropy.hpp"
+#include "model/model.hpp"
+#include "optim/adamw.hpp"
+#include "parallel/parameter.hpp"
+#include "train/device_batch.hpp"
+#include "train/inputs.hpp"
+#include "train/metrics.hpp"
+#include "train/run_directory.hpp"
+#include "train/step_stats.hpp"
+#include "train/stop.hpp"
+
+namespace osler::train {
+
+class Trainer {
+ public:
+  /// Allocates the model, then resumes from the newest usable checkpoint under run.dir, or loads or initialises the
+  /// weights. Throws ConfigError when that checkpoint belongs to another run, CheckpointError, DataError, StorageError:
+  /// the same on every rank. *Collective.*
+  Trainer(const RunSpec& spec, Inputs inputs, comm::World& world);
+  ~Trainer();
+
+  /// Runs to the end, to run.stop_at_step, or until somebody wants to stop. Returns done, or requeue when saved and
+  /// asked to stop before the end. Throws NumericalError, StorageError. *Collective.*
+  ExitCode run();
+
+ private:
+  enum class State { stepping, validating, saving, leaving };
+
+  /// This rank's micro-batches of one global batch.
+  struct GlobalBatch {
+    std::vector<data::Batch> micro_batches;
+    std::int64_t num_supervised = 0;      ///< over all ranks
+    std::int64_t num_micro_batches = 0;   ///< over all ranks
+  };
+  struct ForwardPass {
+    const data::Batch& batch;
+    DeviceBatch rows;
+    model::ModelOutput output;
+  };
+  enum class Verdict { finite, not_finite };
+
+  // The step (step.cpp)
+  State take_step();
+  GlobalBatch next_global_batch();
+  ForwardPass forward(const data::Batch& batch);
+  at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global);
+  Verdict check_finite(const StepTotals& totals, double grad_norm);
+  double clip_scale(double grad_norm) const;
+  double learning_rate() const;
+  StopWishes stop_wishes() const;
+  State finish_step(const StopWishes& wishes);
+
+  // Reports (report.cpp)
+  void write_row(const GlobalBatch& batch, const StepTotals& totals, double grad_norm, Verdict verdict);
+  std::string samples_sha(const GlobalBatch& batch);
+  bool row_due() const;
+
+  // Other states (trainer.cpp, validate.cpp)
+  State validate();
+  State save();
+  ExitCode leave();
+  State state_after_validation() const;
+  bool validation_due() const;
+  bool save_due() const;
+  bool is_over() const;
+  std::int64_t last_step() const;
+
+  void start_or_resume();
+  /// Throws one error on all ranks, for conditions that all of them see. *Collective.*
+  template <class ErrorType, class... Args>
+  void fail_together(const Args&... args) {
+    comm::agree(world_.host(), std::make_exception_ptr(ErrorType(args...)));
+  }
+  checkpoint::RunState run_state() const;
+  void restore(const checkpoint::RunState& state);
+
+  const RunSpec spec_;
+  const Inputs inputs_;
+  comm::World& world_;
+  comm::Group& ranks_;
+  const RunDirectory directory_;
+  parallel::ParameterStore parameters_;
+  std::unique_ptr<model::Model> model_;
+  std::unique_ptr<optim::AdamW> optimizer_;   ///< built once the weights are there: masters are copies of them
+  StepStats stats_;
+  std::unique_ptr<MetricsFile> metrics_;
+  StopSignals signals_;
+  TimeLimit time_limit_;
+
+  std::int64_t step_ = 0;              ///< completed
+  std::int64_t skipped_ = 0;           ///< of them, without an update
+  std::int64_t skipped_in_a_row_ = 0;
+  int failed_saves_in_a_row_ = 0;
+  StopWishes wishes_;
+  Stopwatch since_row_;
+  std::int64_t steps_since_row_ = 0;
+};
+
+}  // namespace osler::train
