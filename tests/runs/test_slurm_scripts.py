@@ -1,0 +1,147 @@
+"""The batch scripts outside Slurm: srun, mpirun and scontrol are small fakes that record what they were asked."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Leaves with $FAKE_CODE; with FAKE_WAIT it waits for USR1 first, and writes done if FAKE_DONE names it.
+FAKE_LAUNCHER = """#!/bin/bash
+echo "$(basename "$0") $*" >> "$FAKE_LOG"
+env > "$FAKE_LOG.env"
+got=
+trap 'got=yes; echo USR1 >> "$FAKE_LOG"' USR1
+if [ -n "$FAKE_WAIT" ]; then
+  touch "$FAKE_LOG.ready"
+  while [ -z "$got" ]; do sleep 0.05; done
+  sleep 0.3
+fi
+[ -n "$FAKE_DONE" ] && touch "$FAKE_DONE"
+exit "$FAKE_CODE"
+"""
+FAKE_SCONTROL = """#!/bin/bash
+echo "scontrol $*" >> "$FAKE_LOG"
+exit "${FAKE_SCONTROL_CODE:-0}"
+"""
+
+
+class Batch:
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder / "log"
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir()
+        binaries = folder / "bin"
+        binaries.mkdir()
+        for name, text in {"srun": FAKE_LAUNCHER, "mpirun": FAKE_LAUNCHER, "scontrol": FAKE_SCONTROL}.items():
+            (binaries / name).write_text(text)
+            (binaries / name).chmod(0o755)
+        self.environment = {"PATH": f"{binaries}:{os.environ['PATH']}", "FAKE_LOG": str(self.log), "SLURM_JOB_ID": "42",
+                            "SLURM_SUBMIT_DIR": str(ROOT), "OSLER": "the-osler"}
+
+    def start(self, script, *arguments, **environment):
+        return subprocess.Popen(["bash", ROOT / "slurm" / script, *map(str, arguments)], env=self.environment | environment, cwd=self.folder,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, script, *arguments, **environment):
+        process = self.start(script, *arguments, **environment)
+        output = process.communicate(timeout=30)[0]
+        return process.returncode, output, self.log.read_text() if self.log.exists() else ""
+
+
+@pytest.fixture
+def batch(tmp_path):
+    return Batch(tmp_path)
+
+
+@pytest.mark.parametrize("code, done, restarts, expected, requeued", [
+    (0, True, "0", 0, False),
+    (75, False, "0", 0, True),
+    (75, True, "0", 0, False),       # finished on the very step at which it was asked to stop
+    (143, False, "3", 0, True),      # launcher torn down
+    (137, False, "0", 0, True),
+    (0, False, "0", 0, False),       # stopped early on purpose (run.stop_at_step)
+    (2, False, "0", 2, False),
+    (3, False, "0", 3, False),
+    (6, False, "0", 6, False),
+    (8, False, "1", 8, False),
+    (75, False, "5", 75, False),     # OSLER_MAX_RESTARTS reached
+])
+def test_pretrain_requeues_only_unfinished_work(batch, code, done, restarts, expected, requeued):
+    more = {"FAKE_DONE": str(batch.run_dir / "done")} if done else {}
+    returned, output, log = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE=str(code), SLURM_RESTART_COUNT=restarts,
+                                      OSLER_MAX_RESTARTS="5", **more)
+    assert returned == expected, output
+    assert ("scontrol requeue 42" in log) == requeued, log
+    assert f"the-osler pretrain --config a.ini --run.dir={batch.run_dir}" in log
+
+
+def test_failing_requeue_is_not_success(batch):
+    returned, _, log = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="75", FAKE_SCONTROL_CODE="1")
+    assert "scontrol requeue" in log
+    assert returned == 75
+
+
+@pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
+def test_signal_to_the_batch_shell_reaches_the_program_as_usr1(batch, sent):
+    process = batch.start("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="75", FAKE_WAIT="yes")
+    deadline = time.monotonic() + 20
+    while not pathlib.Path(f"{batch.log}.ready").exists():
+        assert time.monotonic() < deadline, "the launcher never started"
+        time.sleep(0.02)
+    process.send_signal(sent)
+    output = process.communicate(timeout=30)[0]
+    log = batch.log.read_text().splitlines()
+    assert log[1:] == ["USR1", "scontrol requeue 42"], output
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("launcher, start", [("srun", "srun --mpi=pmix --kill-on-bad-exit=1 the-osler"), ("mpirun", "mpirun the-osler")])
+def test_launchers(batch, launcher, start):
+    _, _, log = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="0", OSLER_LAUNCHER=launcher, SLURM_EXPORT_ENV="NONE")
+    assert log.startswith(start + " pretrain")
+    environment = pathlib.Path(f"{batch.log}.env").read_text().splitlines()
+    assert "SLURM_PMIX_FENCE=ring" in environment
+    assert ("SLURM_EXPORT_ENV=NONE" in environment) == (launcher == "srun")
+
+
+def test_unknown_launcher_is_a_usage_error(batch):
+    returned, output, _ = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="0", OSLER_LAUNCHER="prun")
+    assert returned == 2
+    assert "OSLER_LAUNCHER=prun" in output
+
+
+def test_missing_run_directory_is_a_usage_error(batch):
+    assert batch.run("pretrain.sbatch", FAKE_CODE="0")[0] == 2
+
+
+@pytest.mark.parametrize("verb", ["tokenize", "evaluate"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_short_verbs_pass_arguments_and_code_through(batch, verb, code):
+    returned, _, log = batch.run(f"{verb}.sbatch", "--config", "a b.ini", FAKE_CODE=str(code))
+    assert returned == code
+    assert f"the-osler {verb} --config a b.ini\n" in log
+    assert "scontrol" not in log
+
+
+def test_batch_directives():
+    text = (ROOT / "slurm" / "pretrain.sbatch").read_text()
+    for directive in ("--requeue", "--open-mode=append", "--signal=B:USR1@300"):
+        assert f"#SBATCH {directive}\n" in text
+    # Directives after the first command are ignored by sbatch.
+    assert text.rindex("#SBATCH") < text.index("osler_home=")
+
+
+def test_shellcheck():
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    scripts = sorted((ROOT / "slurm").rglob("*.sh")) + sorted((ROOT / "slurm").glob("*.sbatch"))
+    assert scripts
+    result = subprocess.run(["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
