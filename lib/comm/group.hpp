@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +21,13 @@ class Group {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // --- tensors: contiguous, on the group's device; same shape and dtype on every rank
-  /// In place. *Collective.* bf16 is summed in fp32 and rounded once.
+  // --- tensors: contiguous, on the group's device; same shape and dtype on every rank. On a GPU the work is queued on the
+  // current stream.
+  /// In place, equal on all ranks. *Collective.* On the host bf16 and fp16 are summed in fp32 and rounded once, and every
+  /// sum runs in rank order, so that it depends on nothing but the addends; NCCL chooses its own order and precision.
   virtual void all_reduce(at::Tensor& tensor, ReduceOp op) = 0;
-  /// full [size * n] -> shard [n]: rank r gets the reduction of the r-th part. *Collective.*
+  /// full [size * n] -> shard [n]: rank r gets the reduction of the r-th part. `shard` may be the r-th part of `full`,
+  /// which is then reduced in place; the other parts keep what they held. *Collective.*
   virtual void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) = 0;
   /// shard [n] -> full [size * n]; `shard` may be the r-th part of `full`. *Collective.*
   virtual void all_gather(at::Tensor& full, const at::Tensor& shard) = 0;
@@ -47,8 +51,13 @@ class Group {
 std::unique_ptr<Group> make_self_group();
 
 /// Every rank says whether it failed; all ranks throw the lowest failing rank's error (its message and exit code), or
-/// none does. `failure` is empty for success. *Collective.*
+/// none does. `failure` is empty for success. What is thrown is of the type that belongs to the exit code (ConfigError,
+/// DataError, ...) and is_agreed(). *Collective.*
 void agree(Group& group, const std::exception_ptr& failure);
+
+/// True for an error that agree() threw: every rank of the group holds the same one, so one of them reports it and all
+/// can leave in order.
+bool is_agreed(const std::exception& error);
 
 /// Runs `work` on every rank, then agree(): set-up code that may fail on some ranks only. *Collective.*
 template <class Work>

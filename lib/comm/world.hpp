@@ -1,5 +1,5 @@
-// Owns MPI for the life of the process: initialises it when the program was started by a launcher (or lazily as a
-// single rank when it was not), and picks the device and the tensor groups that go with it.
+// Owns MPI for the life of the process: initialises it when the program was started by a launcher, needs none when it
+// was not, and picks the device, the threads and the tensor group that go with it. One per process.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -13,9 +13,12 @@ namespace osler::comm {
 
 class World {
  public:
-  /// MPI_Init_thread under mpirun/srun; without a launcher a SelfGroup and no MPI at all. `threads` = 0 shares the
-  /// node's cores among its ranks. Picks CUDA device local_rank when one is visible, else CPU.
+  /// MPI_Init_thread under mpirun/srun; without a launcher a SelfGroup and no MPI at all. Picks CUDA device local_rank
+  /// when one is visible, else CPU; sets threads as set_threads(0) and the log's identity. Throws CommError when the
+  /// launcher started several ranks that cannot see each other (another MPI's mpirun, srun without --mpi=pmix).
+  /// *Collective over the job.*
   World(int& argc, char**& argv);
+  /// MPI_Finalize, unless an exception is in flight: then the others may be inside a collective, and abort() must follow.
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -27,8 +30,10 @@ class World {
   c10::Device device() const;
   int local_rank() const;   ///< index of this rank on its node
   int local_size() const;   ///< ranks on this node
+  /// Threads of tensor operations: `threads` if positive, else OMP_NUM_THREADS if set, else this rank's share of the
+  /// cores it may run on.
   void set_threads(int threads);
-  std::string mpi_version() const;
+  static std::string mpi_version();
 
   /// Ends every rank of the job with `code`, now. For failures that one rank alone meets between collectives.
   [[noreturn]] static void abort(int code);
