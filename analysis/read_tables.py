@@ -1,0 +1,161 @@
+"""Reads what the program writes: metrics.jsonl, scores.csv, scores.h5 and samples files.
+
+Strict: an unknown schema version, a missing column, a broken row are refused with file and line, because a figure drawn
+from half-understood rows is worse than none. Means are recomputed from rows, never taken on trust.
+"""
+
+import json
+import math
+import pathlib
+
+import h5py
+import pandas
+
+SCHEMA_VERSIONS = {1}
+KEY_COLUMNS = ["model", "tokens_seen", "fine_tuned", "neftune_alpha", "task", "subset", "strategy", "scoring", "shots", "metric"]
+NUMBER_COLUMNS = ["value", "stderr", "ci_low", "ci_high", "n", "unparsed"]
+SCORE_COLUMNS = ["schema_version"] + KEY_COLUMNS + NUMBER_COLUMNS + ["seed", "config_hash"]
+
+
+class TableError(Exception):
+    """A file that cannot be used; the message names it and what to do."""
+
+
+def _check_version(value, where):
+    try:
+        version = int(value)
+    except (TypeError, ValueError):
+        version = value
+    if version not in SCHEMA_VERSIONS:
+        raise TableError(f"{where}: schema version {version} is unknown here (known: {sorted(SCHEMA_VERSIONS)}); use the analysis/ of the program that wrote it")
+
+
+def _read_json_rows(path):
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: {error}") from error
+    lines = text.split("\n")
+    if lines[-1]:
+        lines.pop()  # a row without its line break is still being written
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TableError(f"{path}:{number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise TableError(f"{path}:{number}: not an object")
+        rows.append((number, row))
+    if not rows:
+        raise TableError(f"{path}: no rows")
+    return rows
+
+
+def read_metrics(path):
+    """(training, validation): one row per logged step, columns as in the file; `loss/<source>` and `valid/<set>` hold nats per token."""
+    training, validation = [], []
+    last_step = {"training": -1, "validation": -1}
+    for number, row in _read_json_rows(path):
+        where = f"{path}:{number}"
+        if "schema_version" in row:
+            _check_version(row["schema_version"], where)
+        for key in ("step", "tokens"):
+            if not isinstance(row.get(key), int) or row[key] < 0:
+                raise TableError(f"{where}: {key} is missing or not a count")
+        kind = "training" if "loss" in row else "validation"
+        if kind == "validation" and not any(key.startswith("valid/") for key in row):
+            continue  # a row of another kind, such as a note on a resume
+        if row["step"] <= last_step[kind]:
+            raise TableError(f"{where}: step {row['step']} comes after step {last_step[kind]}; two runs wrote into one file?")
+        last_step[kind] = row["step"]
+        (training if kind == "training" else validation).append(row)
+    if not training:
+        raise TableError(f"{path}: no row holds a training loss")
+    return pandas.DataFrame(training), pandas.DataFrame(validation)
+
+
+def sources_of(training):
+    """Names of the sources with a loss of their own, in the file's order."""
+    return [column.removeprefix("loss/") for column in training.columns if column.startswith("loss/")]
+
+
+def _checked_scores(frame, path):
+    for version in frame.get("schema_version", pandas.Series(dtype=int)).unique():
+        _check_version(version, path)
+    missing = [column for column in SCORE_COLUMNS if column not in frame]
+    if missing:
+        raise TableError(f"{path}: columns missing: {', '.join(missing)}")
+    if frame.empty:
+        raise TableError(f"{path}: no rows")
+    for column in NUMBER_COLUMNS:
+        try:
+            frame[column] = pandas.to_numeric(frame[column])
+        except (ValueError, TypeError) as error:
+            raise TableError(f"{path}: column {column}: {error}") from error
+    wrong = frame[(frame["value"] < frame["ci_low"] - 1e-9) | (frame["value"] > frame["ci_high"] + 1e-9) | (frame["n"] < 1) | frame["value"].isna()]
+    if len(wrong):
+        raise TableError(f"{path}: row {wrong.index[0] + 1} is inconsistent: value outside its interval, or no items")
+    doubled = frame[frame.duplicated(KEY_COLUMNS)]
+    if len(doubled):
+        raise TableError(f"{path}: row {doubled.index[0] + 1} repeats the key of an earlier one")
+    return frame
+
+
+def read_scores(path):
+    """The table of one evaluation, from scores.csv or scores.h5; the columns are SCORE_COLUMNS and possibly more."""
+    path = pathlib.Path(path)
+    if path.suffix == ".h5":
+        return _checked_scores(_read_scores_h5(path), path)
+    try:
+        frame = pandas.read_csv(path, keep_default_na=False, na_values=[""], dtype={"config_hash": str, "model": str, "subset": str, "seed": str})
+    except (OSError, ValueError, pandas.errors.ParserError) as error:
+        raise TableError(f"{path}: {error}") from error
+    return _checked_scores(frame, path)
+
+
+def _read_scores_h5(path):
+    try:
+        with h5py.File(path, "r") as file:
+            _check_version(file.attrs.get("schema_version"), path)
+            columns = {}
+            for name in file.attrs["columns"].split(","):
+                values = file[name][()]
+                columns[name] = json.loads(values) if isinstance(values, bytes) else values  # text columns are JSON lists
+    except (OSError, KeyError, ValueError) as error:
+        raise TableError(f"{path}: {error}") from error
+    return pandas.DataFrame(columns)
+
+
+def recompute(samples_path, metric):
+    """(mean, standard error, n) of a metric over the rows of a samples file."""
+    values = []
+    for number, row in _read_json_rows(samples_path):
+        value = row.get(metric)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise TableError(f"{samples_path}:{number}: {metric} is missing or not in [0, 1]")
+        values.append(float(value))
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, float("nan"), 1
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n), n
+
+
+def read_evaluation(folder):
+    """The scores of an evaluation folder, each value checked against its samples file where there is one."""
+    folder = pathlib.Path(folder)
+    scores = read_scores(folder / "scores.csv")
+    for _, row in scores.iterrows():
+        samples = folder / f"samples_{row['task']}.jsonl"
+        if not samples.exists() or row["metric"] not in ("acc", "acc_norm"):
+            continue
+        if isinstance(row["subset"], str) and row["subset"] not in ("", "all"):
+            continue
+        mean, error, n = recompute(samples, row["metric"])
+        if n != row["n"] or abs(mean - row["value"]) > 1e-6:
+            raise TableError(f"{folder}/scores.csv says {row['task']} {row['metric']} = {row['value']:.6f} (n {int(row['n'])}), but {samples.name} gives {mean:.6f} (n {n})")
+    return scores
