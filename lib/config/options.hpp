@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace osler::config {
@@ -16,6 +17,16 @@ enum class TextFormat { text, chat };
 enum class Scoring { letter, text };
 enum class Strategy { zero_shot, few_shot, cot, cot_sc, medprompt };
 enum class BadRecords { skip, stop };
+
+/// The name of a value as the config file spells it ("bf16", "zero-shot").
+std::string_view name_of(Precision value);
+std::string_view name_of(Recompute value);
+std::string_view name_of(Schedule value);
+std::string_view name_of(AuxLoss value);
+std::string_view name_of(TextFormat value);
+std::string_view name_of(Scoring value);
+std::string_view name_of(Strategy value);
+std::string_view name_of(BadRecords value);
 
 /// SOURCE:PATH or NAME:PATH
 struct NamedPath {
@@ -61,6 +72,7 @@ struct RunOptions {
 struct ModelOptions {
   std::string from;
   std::string config;
+  std::string tokenizer;  // SentencePiece model or HF directory; "" = what lies beside model.from
 };
 
 struct DataOptions {
@@ -123,6 +135,10 @@ struct ClusterOptions {
   std::string gpu = "h100";
   std::int64_t gpus_per_node = 8;
   double network_gbytes_per_s = 50;
+};
+
+struct PlanOptions {
+  std::int64_t world_size = 0;
 };
 
 }  // namespace osler::config

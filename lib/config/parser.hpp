@@ -28,9 +28,12 @@ class Parser {
   void add(CheckpointOptions& options);
   void add(EvalOptions& options);
   void add(ClusterOptions& options);
+  void add(PlanOptions& options);
 
   /// args: what follows the verb. Knows --config F..., --help, --print-config, --dry-run and --section.key=value (or
-  /// "--section.key value"). Throws ConfigError with all problems. Fields keep defaults where nothing sets them.
+  /// "--section.key value"); the verb's own section may be left out (`osler convert --input`). Throws ConfigError with
+  /// all problems, one a line. Fields keep defaults where nothing sets them. A file may hold sections that this verb
+  /// does not use, so that one file serves several verbs: they are checked and otherwise ignored.
   Action parse(const std::vector<std::string>& args);
   std::string help() const;        ///< grouped by section, with default, bound and unit
   std::string print_config() const;  ///< resolved INI, each value with its origin as a comment

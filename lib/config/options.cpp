@@ -1,0 +1,190 @@
+#include "config/options.hpp"
+
+#include <array>
+
+#include "config/option_fields.hpp"
+
+namespace osler::config {
+namespace {
+
+constexpr std::array<Choice<Precision>, 3> kPrecisions{{{"fp64", Precision::fp64}, {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}};
+constexpr std::array<Choice<Recompute>, 3> kRecomputes{
+    {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}}};
+constexpr std::array<Choice<Schedule>, 4> kSchedules{
+    {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}, {"constant", Schedule::constant}}};
+constexpr std::array<Choice<AuxLoss>, 3> kAuxLosses{{{"hf", AuxLoss::hf}, {"megatron", AuxLoss::megatron}, {"off", AuxLoss::off}}};
+constexpr std::array<Choice<TextFormat>, 2> kTextFormats{{{"text", TextFormat::text}, {"chat", TextFormat::chat}}};
+constexpr std::array<Choice<Scoring>, 2> kScorings{{{"letter", Scoring::letter}, {"text", Scoring::text}}};
+constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::zero_shot},
+                                                       {"few-shot", Strategy::few_shot},
+                                                       {"cot", Strategy::cot},
+                                                       {"cot-sc", Strategy::cot_sc},
+                                                       {"medprompt", Strategy::medprompt}}};
+constexpr std::array<Choice<BadRecords>, 2> kBadRecords{{{"skip", BadRecords::skip}, {"stop", BadRecords::stop}}};
+
+template <class Choices, class Enum>
+std::string_view name_in(const Choices& choices, Enum value) {
+  for (const auto& choice : choices)
+    if (choice.value == value) return choice.name;
+  return "?";
+}
+
+template <class Enum, std::size_t kSize>
+std::span<const Choice<Enum>> all(const std::array<Choice<Enum>, kSize>& choices) { return choices; }
+
+constexpr Interval<double> kBelowOne{.least = 0, .most = 1, .open_above = true};
+
+}  // namespace
+
+std::string_view name_of(Precision value) { return name_in(kPrecisions, value); }
+std::string_view name_of(Recompute value) { return name_in(kRecomputes, value); }
+std::string_view name_of(Schedule value) { return name_in(kSchedules, value); }
+std::string_view name_of(AuxLoss value) { return name_in(kAuxLosses, value); }
+std::string_view name_of(TextFormat value) { return name_in(kTextFormats, value); }
+std::string_view name_of(Scoring value) { return name_in(kScorings, value); }
+std::string_view name_of(Strategy value) { return name_in(kStrategies, value); }
+std::string_view name_of(BadRecords value) { return name_in(kBadRecords, value); }
+
+std::vector<Field> fields_of(TokenizeOptions& o) {
+  FieldList f("tokenize");
+  f.list("input", o.input, "SOURCE:PATH", "raw text: a file, a folder or a glob").needed_by({"tokenize"});
+  f.path("tokenizer", o.tokenizer, "SentencePiece model, or Hugging Face directory that holds one").needed_by({"tokenize"});
+  f.path("output", o.output, "folder of the token shards").needed_by({"tokenize"});
+  f.text("text_field", o.text_field, "the JSONL field that holds the text").needed_by({"tokenize"});
+  f.choice("format", o.format, all(kTextFormats), "what a document is");
+  f.flag("deduplicate", o.deduplicate, "drop documents whose text occurred before");
+  f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");
+  f.choice("bad_records", o.bad_records, all(kBadRecords), "what to do at a document that cannot be read");
+  f.whole("shard_tokens", o.shard_tokens, at_least<std::int64_t>(1), "tokens", "most tokens in one shard file");
+  return f.take();
+}
+
+std::vector<Field> fields_of(ConvertOptions& o) {
+  FieldList f("convert");
+  f.path("input", o.input, "Hugging Face model directory or checkpoint").needed_by({"convert"});
+  f.path("output", o.output, "folder to make: the other of the two").needed_by({"convert"});
+  f.one_of("dtype", o.dtype, {"bf16", "fp16", "fp32"}, "element type to write; empty: as stored");
+  f.whole("shard_bytes", o.shard_bytes, at_least<std::int64_t>(1), "bytes", "most bytes in one safetensors file");
+  return f.take();
+}
+
+std::vector<Field> fields_of(RunOptions& o) {
+  FieldList f("run");
+  f.path("dir", o.dir, "folder of checkpoints, metrics and logs").needed_by({"pretrain", "finetune"});
+  f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw of the run");
+  f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps", "optimizer steps of the whole run").needed_by({"pretrain", "finetune"});
+  f.whole("stop_at_step", o.stop_at_step, at_least<std::int64_t>(0), "steps",
+          "save and stop early, schedule unchanged; 0: at run.steps");
+  f.whole("log_every", o.log_every, at_least<std::int64_t>(1), "steps", "steps between metrics rows");
+  f.real("max_hours", o.max_hours, at_least(0.0), "hours", "save and leave with code 75 after this time; 0: no limit");
+  f.whole("threads", o.threads, Interval<int>{.least = 0, .most = 4096}, "threads", "per rank; 0: cores / local ranks");
+  return f.take();
+}
+
+std::vector<Field> fields_of(ModelOptions& o) {
+  FieldList f("model");
+  f.path("from", o.from, "Hugging Face directory or checkpoint: weights and config");
+  f.path("config", o.config, "a Hugging Face config.json: random initialisation");
+  f.path("tokenizer", o.tokenizer,
+         "SentencePiece model or Hugging Face directory whose tokenizer files go into checkpoints; empty: those of model.from");
+  return f.take();
+}
+
+std::vector<Field> fields_of(DataOptions& o) {
+  FieldList f("data");
+  f.list("source", o.source, "NAME:WEIGHT:PATH", "training tokens: weight is the share of tokens, path a shard or a folder of shards")
+      .needed_by({"pretrain", "finetune"});
+  f.list("validation", o.validation, "NAME:PATH", "held-out tokens, each with its own loss");
+  f.whole("validate_every", o.validate_every, at_least<std::int64_t>(0), "steps", "steps between validations; 0: only at the end");
+  f.whole("validation_sequences", o.validation_sequences, at_least<std::int64_t>(1), "sequences", "of each validation set");
+  f.whole("sequence_length", o.sequence_length, at_least<std::int64_t>(2), "tokens", "length of a packed window");
+  f.whole("global_batch", o.global_batch, at_least<std::int64_t>(1), "sequences", "in one optimizer step, over all ranks");
+  f.whole("micro_batch", o.micro_batch, at_least<std::int64_t>(1), "sequences", "in one forward pass of one rank");
+  f.flag("cross_document", o.cross_document, "attention crosses document boundaries inside a window");
+  return f.take();
+}
+
+std::vector<Field> fields_of(ParallelOptions& o) {
+  FieldList f("parallel");
+  f.whole("tp", o.tp, at_least<std::int64_t>(1), "ranks", "tensor-parallel size");
+  f.whole("ep", o.ep, at_least<std::int64_t>(1), "ranks", "expert-parallel size");
+  f.choice("dtype", o.dtype, all(kPrecisions), "of weights and activations; bf16 keeps fp32 masters");
+  f.choice("recompute", o.recompute, all(kRecomputes), "what the backward pass computes again to save memory");
+  return f.take();
+}
+
+std::vector<Field> fields_of(OptimOptions& o) {
+  FieldList f("optim");
+  f.real("learning_rate", o.learning_rate, above(0), "", "peak, after warm-up");
+  f.real("min_learning_rate", o.min_learning_rate, at_least(0.0), "", "at the end of the schedule");
+  f.whole("warmup_steps", o.warmup_steps, at_least<std::int64_t>(0), "steps", "linear rise from 0");
+  f.choice("schedule", o.schedule, all(kSchedules), "way from the peak to the end");
+  f.real("decay_fraction", o.decay_fraction, {.least = 0, .most = 1, .open_below = true}, "", "wsd: share of the steps in the final decay");
+  f.real("beta1", o.beta1, kBelowOne, "", "AdamW: decay of the first moment");
+  f.real("beta2", o.beta2, kBelowOne, "", "AdamW: decay of the second moment");
+  f.real("eps", o.eps, above(0), "", "AdamW: added to the root of the second moment");
+  f.real("weight_decay", o.weight_decay, at_least(0.0), "", "AdamW, matrices only");
+  f.real("clip_norm", o.clip_norm, at_least(0.0), "", "most of the global gradient norm; 0: off");
+  return f.take();
+}
+
+std::vector<Field> fields_of(RouterOptions& o) {
+  FieldList f("router");
+  f.choice("aux_loss", o.aux_loss, all(kAuxLosses), "load balancing: hf pools all layers, megatron is per layer");
+  Field& aux = f.real("aux_coefficient", o.aux_coefficient, at_least(-1.0), "", "-1: router_aux_loss_coef of config.json");
+  aux.bound = "-1 or >= 0";
+  f.real("z_coefficient", o.z_coefficient, at_least(0.0), "", "of the mean squared logsumexp of the router logits");
+  return f.take();
+}
+
+std::vector<Field> fields_of(CheckpointOptions& o) {
+  FieldList f("checkpoint");
+  f.whole("interval_steps", o.interval_steps, at_least<std::int64_t>(1), "steps", "between checkpoints");
+  f.whole("keep", o.keep, at_least<std::int64_t>(1), "checkpoints", "newest ones kept on disk");
+  f.flag("async", o.async, "write while training goes on");
+  return f.take();
+}
+
+std::vector<Field> fields_of(EvalOptions& o) {
+  FieldList f("eval");
+  f.path("model", o.model, "Hugging Face directory or checkpoint").needed_by({"evaluate"});
+  f.list("task", o.task, "NAME:PATH", "task by lm-eval's name and the file or folder of its items").needed_by({"evaluate"});
+  f.choice("scoring", o.scoring, all(kScorings), "what is compared: the options' letters or their text");
+  f.choice("strategy", o.strategy, all(kStrategies), "how a question is put");
+  f.whole("shots", o.shots, at_least<std::int64_t>(0), "", "exemplars before a question");
+  f.list("train", o.train, "NAME:PATH", "training split of a task, for exemplars");
+  f.whole("batch_tokens", o.batch_tokens, at_least<std::int64_t>(1), "tokens", "in one forward pass of one rank");
+  f.whole("limit", o.limit, at_least<std::int64_t>(0), "items", "first items of each task only; 0: all");
+  f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw");
+  f.path("output", o.output, "folder of the results").needed_by({"evaluate"});
+  return f.take();
+}
+
+std::vector<Field> fields_of(ClusterOptions& o) {
+  FieldList f("cluster");
+  f.one_of("gpu", o.gpu, {"h100", "h200", "a100", "cpu"}, "kind of device, for forecasts and mfu");
+  f.whole("gpus_per_node", o.gpus_per_node, at_least<std::int64_t>(1), "", "ranks on one node");
+  f.real("network_gbytes_per_s", o.network_gbytes_per_s, above(0), "GB/s", "from one rank to other nodes, each way");
+  return f.take();
+}
+
+std::vector<Field> fields_of(PlanOptions& o) {
+  FieldList f("plan");
+  f.whole("world_size", o.world_size, Interval<std::int64_t>{.least = 1, .most = 1'000'000}, "ranks", "ranks to plan for")
+      .needed_by({"plan"});
+  return f.take();
+}
+
+std::vector<Field> EveryOption::fields() {
+  std::vector<Field> all_fields;
+  const auto append = [&](auto& options) {
+    for (Field& field : fields_of(options)) all_fields.push_back(std::move(field));
+  };
+  append(tokenize), append(convert), append(run), append(model), append(data), append(parallel);
+  append(optim), append(router), append(checkpoint), append(eval), append(cluster), append(plan);
+  return all_fields;
+}
+
+std::string section_of_verb(const std::string& verb) { return verb == "evaluate" ? "eval" : verb; }
+
+}  // namespace osler::config
