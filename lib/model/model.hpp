@@ -4,11 +4,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "config/model_config.hpp"
 #include "config/options.hpp"
 #include "model/attention_layout.hpp"
-#include "config/model_config.hpp"
 #include "parallel/parameter.hpp"
 
 namespace osler::model {
@@ -32,7 +34,9 @@ class Model {
 
   /// tokens_R, positions_R: int64 [R] on the model's device; layout on the host.
   /// With gradients enabled, backward() adds into the store's grad buffer; parameters themselves carry no autograd state.
-  ModelOutput forward(const at::Tensor& tokens_R, const at::Tensor& positions_R, const AttentionLayout& layout);
+  /// embedding_noise_RD (model dtype, no gradient): added to the embeddings; for NEFTune. The noise does not outlive the pass.
+  ModelOutput forward(const at::Tensor& tokens_R, const at::Tensor& positions_R, const AttentionLayout& layout,
+                      const at::Tensor& embedding_noise_RD = {});
 
   const config::ModelConfig& config() const { return config_; }
   /// [V, D]: the output head (or the tied embedding), for the loss and for scoring.
@@ -46,8 +50,8 @@ class Model {
   std::unique_ptr<Layers> layers_;
 };
 
-/// Random initialisation N(0, initializer_range), norms 1: keyed by (seed, parameter name, element), so that it is the
-/// same under every layout.
+/// Random initialisation N(0, initializer_range), norms 1: keyed by (seed, parameter name, row) and drawn along the row,
+/// so that it is the same under every layout.
 void initialize(parallel::ParameterStore& parameters, const config::ModelConfig& config, std::uint64_t seed);
 
 }  // namespace osler::model

@@ -1,0 +1,124 @@
+#include "loss/cross_entropy.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/error.hpp"
+#include "loss/softmax_rows.hpp"
+#include "parallel/linear.hpp"
+#include "parallel/weight_grad.hpp"
+
+namespace osler::loss {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Rows per chunk: enough that three GEMMs with the head amortise reading it, few enough that a [chunk, V] block stays small
+// (32 MB for 32000 words in bf16). Measured in tests/bench/README.md.
+constexpr std::int64_t kChunkRows = 512;
+
+c10::ScalarType loss_type(const at::Tensor& hidden) {
+  return hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+/// Calls work(first row, rows, logits [rows, V]) for every chunk; the logits' memory is the same each time.
+template <class Work>
+void for_each_chunk(const at::Tensor& hidden_RD, const at::Tensor& head_VD, Work&& work) {
+  const std::int64_t num_rows = hidden_RD.size(0), chunk = std::min(kChunkRows, std::max<std::int64_t>(num_rows, 1));
+  const at::Tensor buffer = at::empty({chunk, head_VD.size(0)}, hidden_RD.options());
+  for (std::int64_t begin = 0; begin < num_rows; begin += chunk) {
+    const std::int64_t rows = std::min(chunk, num_rows - begin);
+    at::Tensor logits = buffer.narrow(0, 0, rows);
+    at::mm_out(logits, hidden_RD.narrow(0, begin, rows), head_VD.t());
+    work(begin, rows, logits);
+  }
+}
+
+struct Pass {
+  at::Tensor loss_R;
+  at::Tensor dhidden_RD;   ///< undefined without gradients
+};
+
+Pass run(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
+         std::optional<double> grad_scale) {
+  Pass pass;
+  pass.loss_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(loss_type(hidden_RD)));
+  if (grad_scale) pass.dhidden_RD = at::empty_like(hidden_RD);
+  for_each_chunk(hidden_RD, head.data, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
+    cross_entropy_rows(logits, labels_R.narrow(0, begin, rows), pass.loss_R.narrow(0, begin, rows), grad_scale);
+    if (!grad_scale) return;
+    at::Tensor dhidden = pass.dhidden_RD.narrow(0, begin, rows);
+    at::mm_out(dhidden, logits, head.data);
+    parallel::add_weight_grad(head.grad, logits, hidden_RD.narrow(0, begin, rows));
+  });
+  return pass;
+}
+
+struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor hidden, const parallel::Parameter& head,
+                            const at::Tensor* labels, double grad_scale, at::Tensor* loss_R) {
+    const Pass pass = run(hidden.contiguous(), head, *labels, grad_scale);
+    ctx->saved_data["dhidden"] = pass.dhidden_RD;
+    *loss_R = pass.loss_R;
+    return pass.loss_R.sum() * grad_scale;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    if (!gradients[0].defined()) return {{}, {}, {}, {}, {}};
+    if (gradients[0].device().is_cpu())
+      OSLER_CHECK(gradients[0].item<double>() == 1.0, "LossSum::scaled was multiplied by ", gradients[0].item<double>());
+    at::Tensor dhidden = ctx->saved_data["dhidden"].toTensor();
+    ctx->saved_data.clear();
+    return {dhidden, {}, {}, {}, {}};
+  }
+};
+
+/// Reading the labels back costs a device a synchronisation: only the host checks them.
+void check_labels(const at::Tensor& labels_R, std::int64_t vocab) {
+  if (!labels_R.device().is_cpu() || labels_R.numel() == 0) return;
+  const at::Tensor bad = labels_R.ne(kIgnoreLabel).logical_and_(labels_R.lt(0).logical_or_(labels_R.ge(vocab)));
+  if (bad.any().item<bool>())
+    throw DataError("label ", labels_R.masked_select(bad)[0].item<std::int64_t>(), " is outside the model's vocabulary of ",
+                    vocab, "; were these tokens made with another tokenizer?");
+}
+
+}  // namespace
+
+LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
+                      double grad_scale) {
+  OSLER_CHECK(hidden_RD.dim() == 2 && labels_R.dim() == 1 && labels_R.size(0) == hidden_RD.size(0),
+              "hidden is [R, D] and labels [R]");
+  const at::Tensor labels = labels_R.contiguous();
+  check_labels(labels, head.data.size(0));
+  LossSum loss;
+  if (parallel::records_backward(head) && hidden_RD.requires_grad()) {
+    loss.scaled = CrossEntropyFunction::apply(hidden_RD, head, &labels, grad_scale, &loss.loss_R);
+  } else {
+    loss.loss_R = run(hidden_RD.contiguous(), head, labels, std::nullopt).loss_R;
+    loss.scaled = loss.loss_R.sum() * grad_scale;
+  }
+  loss.sum = loss.loss_R.sum();
+  loss.num_tokens = labels.ne(kIgnoreLabel).sum().item<std::int64_t>();
+  return loss;
+}
+
+std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const at::Tensor& head_VD,
+                                                  const at::Tensor& labels_R) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor labels = labels_R.contiguous();
+  check_labels(labels, head_VD.size(0));
+  at::Tensor loss_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(loss_type(hidden_RD)));
+  const at::Tensor is_top_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(at::kBool));
+  for_each_chunk(hidden_RD.contiguous(), head_VD, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
+    const at::Tensor chunk = labels.narrow(0, begin, rows);
+    is_top_R.narrow(0, begin, rows).copy_(logits.argmax(-1).eq(chunk));   // before the logits are overwritten
+    cross_entropy_rows(logits, chunk, loss_R.narrow(0, begin, rows), std::nullopt);
+  });
+  return {loss_R.neg_(), is_top_R};
+}
+
+}  // namespace osler::loss
