@@ -12,7 +12,7 @@ namespace osler::data {
 struct SampleId {
   std::int32_t source = 0;   ///< index into the configured sources
   std::int64_t epoch = 0;
-  std::int64_t window = 0;   ///< window of that source, before permutation
+  std::int64_t window = 0;   ///< which window of that source's tokens, in their stored order; -1 = a row of padding
   bool operator==(const SampleId&) const = default;
 };
 

@@ -17,15 +17,19 @@ namespace osler::data {
 /// All shards of one source as one stream of tokens, cut into windows of sequence_length + 1 tokens that overlap by one.
 class TokenSource {
  public:
-  /// path: a shard, a folder of *.h5 or a glob. Throws DataError naming the file.
+  /// path: a shard, a folder that holds *.h5 (at any depth) or a glob; shards are taken in the order of their paths.
+  /// Throws DataError naming the file: not a shard, another tokenizer or source than its neighbours, too few tokens.
   TokenSource(std::string name, const std::string& path, std::int64_t sequence_length);
   const std::string& name() const;
   std::int64_t num_windows() const;
   std::int64_t num_tokens() const;
   const std::string& tokenizer_sha256() const;
-  const std::string& fingerprint() const;   ///< of shard contents: names are not part of it
+  const std::string& first_file() const;
+  const std::string& fingerprint() const;   ///< of shard contents as their writer summed them: names are not part of it
   std::int64_t vocab_size() const;
-  /// Fills row `row` of the batch with window `window`.
+  /// Fills row `row` of the batch with window `window` and adds to num_supervised. The label of a document's last token
+  /// (the next one opens another document) is -100 and a new segment follows it, unless `cross_document`: then the row is
+  /// one segment and every token is supervised. Throws DataError when the shard holds an id outside its vocabulary.
   void fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const;
 
  private:
@@ -35,6 +39,7 @@ class TokenSource {
 
 class Mixture {
  public:
+  /// Throws DataError when sources come from different tokenizers (both named), ConfigError for impossible options.
   Mixture(const config::DataOptions& options, std::uint64_t seed);
   std::vector<SampleId> samples_of_step(std::int64_t step) const;  ///< global batch of `step` (from 0), in order
   /// The micro-batches of one dp rank at a step: sequence i of the global batch belongs to rank i / (global/dp_size).
@@ -42,14 +47,15 @@ class Mixture {
   /// Sequences per source consumed before `step`.
   std::vector<std::int64_t> ledger_before(std::int64_t step) const;
   const std::vector<TokenSource>& sources() const;
-  std::string fingerprint() const;  ///< sources, weights, sequence_length, seed, global_batch
+  std::string fingerprint() const;  ///< sources, weights, sequence_length, seed, global_batch, cross_document
 
  private:
   struct Impl;
   std::shared_ptr<const Impl> impl_;
 };
 
-/// The first validation_sequences windows of each validation set, dealt over dp ranks, as micro-batches.
+/// The first validation_sequences windows of each validation set, dealt over dp ranks, as micro-batches. Every rank gets
+/// the same number of batches and rows; rows beyond the last window are padding (labels -100, window -1).
 std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank, int dp_size);
 
 }  // namespace osler::data

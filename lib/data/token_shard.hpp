@@ -18,17 +18,20 @@ struct ShardInfo {
   std::int64_t eos_id = -1;
   std::int64_t num_documents = 0;
   std::int64_t num_tokens = 0;
-  std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the whole tokenize run's part
+  std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the part of the input behind this shard
+  std::string content_sha256;                   ///< of tokens and offsets as stored; set by TokenShardWriter::finish()
 };
 
-/// Builds one shard in memory and publishes it whole.
+inline constexpr std::int64_t kShardFormatVersion = 1;
+
+/// Builds one shard in memory (twice its size at finish) and publishes it whole.
 class TokenShardWriter {
  public:
   TokenShardWriter(const std::string& path, ShardInfo info);
   ~TokenShardWriter();
   void add_document(const std::vector<int>& ids);  ///< throws DataError unless 0 <= id < vocab_size
   std::int64_t num_tokens() const;
-  void finish();                                   ///< durable under its final name; throws StorageError
+  void finish(const std::map<std::string, std::int64_t>& dropped = {});  ///< durable under its final name; throws StorageError
 
  private:
   struct Impl;
@@ -41,7 +44,10 @@ class TokenShard {
   explicit TokenShard(const std::string& path);
   const ShardInfo& info() const;
   std::int64_t token(std::int64_t index) const;
+  /// Throws DataError when an id is not below vocab_size: the file was changed after it was written.
   void copy_tokens(std::int64_t begin, std::int64_t count, std::int64_t* out) const;
+  /// Reads everything: every id below vocab_size and the content's sum as stored. Throws DataError.
+  void verify() const;
   /// num_documents + 1 offsets; document d is [offsets[d], offsets[d + 1]).
   const std::uint64_t* document_offsets() const;
   const std::string& path() const;

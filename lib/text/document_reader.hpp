@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,12 +13,16 @@
 namespace osler::text {
 
 struct Document {
-  std::string id;
+  std::string id;      ///< the record's "id" (string or integer), else "<file>:<line>"
   std::string source;
-  std::string text;
+  std::string text;    ///< well-formed UTF-8, not blank
 };
 
-enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate };
+/// Why a document is not used. `corrupt`: the archive is damaged from here on.
+enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate, corrupt };
+inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8, DropReason::bad_json,  DropReason::missing_field,
+                                                 DropReason::empty,    DropReason::too_long, DropReason::duplicate,
+                                                 DropReason::corrupt};
 const char* name_of(DropReason reason);
 
 struct Problem {
@@ -28,16 +33,30 @@ struct Problem {
 };
 
 /// Files behind a configured path: itself, the readable ones in a folder (recursively, sorted), or a glob's matches.
-/// Throws DataError naming the path when nothing is there.
+/// Throws DataError naming the path when nothing is there. Hidden files and unknown endings are left out of folders and
+/// globs and refused when named; how many were left out is logged.
 std::vector<std::string> expand_input(const std::string& path);
+
+/// Whether the file holds one record per line and is not compressed, so that it can be read in parts.
+bool can_be_split(const std::string& path);
+
+struct ReaderOptions {
+  // The lines that start in [begin, end) of the file; only for files that can be split.
+  std::uint64_t begin = 0;
+  std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
+  std::int64_t first_line = 1;                    ///< number of the first line of the part
+  std::int64_t max_record_bytes = 256LL << 20;    ///< larger records are dropped as too_long
+};
 
 class DocumentReader {
  public:
-  /// format by name: .jsonl/.json lines, .txt, .md, each with optional .gz/.zst. Throws DataError/StorageError.
+  /// format by name: .jsonl/.json lines, .txt, .md, each with optional .gz/.zst. `text_field`: one or more field names
+  /// with commas between them, joined by newlines. on_problem may throw to stop. Throws DataError/StorageError.
   DocumentReader(const std::string& path, const std::string& source, const std::string& text_field,
-                 std::function<void(const Problem&)> on_problem);
+                 std::function<void(const Problem&)> on_problem, const ReaderOptions& options = {});
   ~DocumentReader();
   std::optional<Document> next();
+  std::int64_t lines_read() const;   ///< lines of this part so far; 0 for whole-file documents
 
  private:
   struct Impl;
