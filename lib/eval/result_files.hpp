@@ -1,0 +1,48 @@
+// The files of one evaluation. results.json and samples_<task>.jsonl have the shape of lm-eval's, so that its viewers
+// and table maker read them; scores.csv and scores.h5 hold one row per task and metric for analysis/. Every file is
+// published atomically, results.json last: an evaluation is complete if and only if it is there. One rank calls.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/options.hpp"
+#include "eval/task_score.hpp"
+
+namespace osler::eval {
+
+/// What was evaluated, how and by what: stamped into every file.
+struct RunIdentity {
+  std::string model;               ///< as given: directory of weights, checkpoint or run
+  std::string checkpoint;          ///< what that resolved to
+  std::int64_t tokens_seen = 0;
+  bool is_fine_tuned = false;
+  double neftune_alpha = 0;
+  std::string dtype;
+  std::string device;
+  std::string tokenizer_sha256;
+  int num_ranks = 1;
+  config::EvalOptions options;
+  std::string config;              ///< resolved INI
+  std::string config_hash;
+  std::string build;               ///< version and revision
+  std::string date;                ///< UTC, start
+  double elapsed_s = 0;
+};
+
+constexpr std::int64_t kScoresSchemaVersion = 1;
+
+/// Throws StorageError.
+void write_result_files(const std::string& folder, const RunIdentity& identity, const std::vector<Task>& tasks,
+                        const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
+
+/// The texts of the files, for tests.
+std::string samples_text(const Task& task, const TaskScore& score);
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const std::vector<TaskScore>& scores,
+                         const std::vector<TaskScore>& groups);
+
+/// The aligned table for people: task, metric, value, standard error, interval, n.
+std::string score_table(const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
+
+}  // namespace osler::eval
