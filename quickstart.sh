@@ -123,7 +123,7 @@ main_job() {
     once "eval_$model" evaluate "$model"
   done
   say 'drawing the table and the figure'
-  "$venv/bin/python" analysis/figure1_training_loss.py --output "$work/figures/figure1_training_loss" \
+  "$venv/bin/python" analysis/figure1_training_loss.py --chain --output "$work/figures/figure1_training_loss" \
     "base=$work/runs/base/metrics.jsonl" "continued=$work/runs/continued/metrics.jsonl"
   "$venv/bin/python" analysis/table_accuracy.py --output "$work/tables/accuracy" "$work"/runs/*/eval/*
   say "done; table: $work/tables/accuracy.{md,csv,tex}; figure: $work/figures/figure1_training_loss.{png,pdf}"
