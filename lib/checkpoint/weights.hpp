@@ -10,14 +10,22 @@
 
 namespace osler::checkpoint {
 
+/// Whether opening a checkpoint sums all its files. `sizes` is for callers whose ranks have shared that work already
+/// (checkpoint::verify, find_newest).
+enum class Verify { sums, sizes };
+
 class Weights {
  public:
-  /// Throws DataError (Hugging Face side) or CheckpointError, naming the file and what is wrong.
-  explicit Weights(const std::string& path);
+  /// Throws DataError (Hugging Face side, or neither) or CheckpointError, naming the file and what is wrong. Of a run
+  /// directory (or its checkpoints folder) the newest checkpoint is taken; a damaged one is named and the one before it
+  /// is taken. Nothing is renamed.
+  explicit Weights(const std::string& path, Verify verify = Verify::sums);
   const std::string& model_config() const;             ///< config.json text
   const std::string& directory() const;                ///< what was opened, after resolving a run directory
   std::vector<std::string> tokenizer_files() const;    ///< absolute paths; empty when there are none
   std::int64_t tokens_seen() const;                    ///< 0 for a Hugging Face directory
+  /// The weights as "model/NAME", whole, with the dtype in which they are stored (masters: the run's dtype); sorted.
+  std::vector<plan::Piece> tensors() const;
   /// Pieces are named "model/NAME". Reads only what the pieces cover, converting to the target's dtype (round to
   /// nearest even). Throws when a tensor is missing or its shape differs, naming it.
   void load(const std::vector<comm::ShardedTensor>& into) const;
