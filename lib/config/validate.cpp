@@ -54,7 +54,8 @@ void validate_optim(const OptimOptions& optim, const RunOptions* run, const Repo
   if (optim.min_learning_rate > optim.learning_rate)
     report("optim.min_learning_rate",
            text_of(optim.min_learning_rate, " is above optim.learning_rate = ", optim.learning_rate));
-  if (run && run->steps > 0 && optim.warmup_steps > run->steps)
+  // The default may exceed a short trial's steps; a number that someone chose may not.
+  if (run && run->steps > 0 && optim.warmup_steps > run->steps && optim.warmup_steps != OptimOptions().warmup_steps)
     report("optim.warmup_steps", text_of(optim.warmup_steps, " is more than run.steps = ", run->steps));
 }
 

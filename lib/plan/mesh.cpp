@@ -1,0 +1,84 @@
+#include "plan/mesh.hpp"
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace osler::plan {
+namespace {
+
+/// "16 and 32": the nearest multiples of `step` below and above `value`.
+std::string nearest_multiples(std::int64_t value, std::int64_t step) {
+  const std::int64_t below = value / step * step;
+  return below == 0 ? text_of("use ", step) : text_of("the nearest are ", below, " and ", below + step);
+}
+
+/// "2 and 4": the nearest divisors of `whole` below and above `value`.
+std::string nearest_divisors(std::int64_t value, std::int64_t whole) {
+  std::int64_t below = std::min(value, whole);
+  while (whole % below != 0) --below;
+  std::int64_t above = value;
+  while (above < whole && whole % above != 0) ++above;
+  return above >= whole && below == whole ? text_of("use ", below) : text_of("the nearest are ", below, " and ", std::min(above, whole));
+}
+
+void check_tensor_parallel(const config::ModelConfig& model, const config::ParallelOptions& parallel,
+                           const config::DataOptions& data, std::vector<std::string>& problems) {
+  const std::int64_t tp = parallel.tp;
+  const auto must_divide = [&](std::int64_t whole, const char* what) {
+    if (whole % tp != 0)
+      problems.push_back(text_of("parallel.tp = ", tp, " does not divide ", what, " = ", whole, "; ", nearest_divisors(tp, whole)));
+  };
+  must_divide(model.num_kv_heads, "the model's key-value heads");
+  must_divide(model.num_heads, "the model's attention heads");
+  must_divide(model.vocab_size, "the model's vocabulary");
+  if (!model.is_mixture) must_divide(model.intermediate_size, "the model's intermediate size");
+  must_divide(data.sequence_length, "data.sequence_length");  // sequence parallelism
+}
+
+void check_expert_parallel(std::int64_t world, const config::ModelConfig& model, const config::ParallelOptions& parallel,
+                           std::vector<std::string>& problems) {
+  const std::int64_t ep = parallel.ep;
+  if (!model.is_mixture) {
+    if (ep > 1) problems.push_back(text_of("parallel.ep = ", ep, ", but the model has no experts; use 1"));
+    return;
+  }
+  if (model.num_experts % ep != 0)
+    problems.push_back(text_of("parallel.ep = ", ep, " does not divide the model's experts = ", model.num_experts, "; ",
+                               nearest_divisors(ep, model.num_experts)));
+  if (world % ep != 0)
+    problems.push_back(text_of("the world of ", world, " ranks is no multiple of parallel.ep = ", ep, "; for ranks ",
+                               nearest_multiples(world, ep)));
+}
+
+}  // namespace
+
+Mesh build_mesh(std::int64_t world_size, const config::ModelConfig& model, const config::ParallelOptions& parallel,
+                const config::DataOptions& data) {
+  OSLER_CHECK(world_size > 0 && parallel.tp > 0 && parallel.ep > 0 && data.micro_batch > 0, "a size is not positive");
+  std::vector<std::string> problems;
+  Mesh mesh{.world = world_size, .tp = parallel.tp, .ep = parallel.ep};
+  check_tensor_parallel(model, parallel, data, problems);
+  check_expert_parallel(world_size, model, parallel, problems);
+  if (world_size % parallel.tp != 0) {
+    problems.push_back(text_of("the world of ", world_size, " ranks is no multiple of parallel.tp = ", parallel.tp,
+                               "; for ranks ", nearest_multiples(world_size, parallel.tp)));
+  } else {
+    mesh.dp = world_size / parallel.tp;
+    mesh.edp = world_size / parallel.ep;
+    const std::int64_t step = mesh.dp * data.micro_batch;
+    mesh.accumulation_steps = data.global_batch / step;
+    if (data.global_batch % step != 0)
+      problems.push_back(text_of("data.global_batch = ", data.global_batch, " is no multiple of dp * data.micro_batch = ",
+                                 mesh.dp, " * ", data.micro_batch, "; ", nearest_multiples(data.global_batch, step)));
+  }
+  if (problems.empty()) return mesh;
+  std::string text;
+  for (const std::string& problem : problems) text += (text.empty() ? "" : "\n  ") + problem;
+  if (problems.size() == 1) throw ConfigError(text);
+  throw ConfigError(problems.size(), " numbers do not fit together:\n  ", text);
+}
+
+}  // namespace osler::plan
