@@ -56,14 +56,30 @@ run_osler() {
   printf '== %s exit code %s\n' "$(date -Is)" "$osler_code"
 }
 
-# finish_or_requeue DONE_FILE: leaves the script. `DONE_FILE` is written only at the true end of the work.
+# died_without_progress RUN_DIR: true when the launcher was torn down for the third time in a row since the newest
+# checkpoint. (srun -K hides the code of the one rank that failed behind the 143 of those it killed.)
+died_without_progress() {
+  local newest last='' count=0
+  newest=$(find "$1/checkpoints" -maxdepth 1 -name 'step_*' 2> /dev/null | sort | tail -n 1)
+  if [ -e "$1/torn_down" ]; then { read -r count; read -r last; } < "$1/torn_down"; fi
+  if [ "$last" != "$newest" ]; then count=0; fi
+  count=$((count + 1))
+  mkdir -p "$1" && printf '%s\n%s\n' "$count" "$newest" > "$1/torn_down"
+  [ "$count" -ge 3 ]
+}
+
+# finish_or_requeue RUN_DIR: leaves the script. RUN_DIR/done is written only at the true end of the work.
 #   there: 0 · code 75 (saved), or the launcher was torn down (> 128): requeue · anything else: that code, for a person
 finish_or_requeue() {
-  if [ -e "$1" ]; then exit 0; fi
+  if [ -e "$1/done" ]; then exit 0; fi
   if [ "$osler_code" -ne 75 ] && [ "$osler_code" -le 128 ]; then
     if [ "$osler_code" -eq 0 ]; then
       printf '== the program ended well before its last step (run.stop_at_step?): not requeued\n'
     fi
+    exit "$osler_code"
+  fi
+  if [ "$osler_code" -ne 75 ] && died_without_progress "$1"; then
+    printf '== torn down three times since the newest checkpoint: a person must look; remove %s to go on\n' "$1/torn_down" >&2
     exit "$osler_code"
   fi
   if [ "${SLURM_RESTART_COUNT:-0}" -ge "$OSLER_MAX_RESTARTS" ]; then

@@ -82,6 +82,17 @@ def test_pretrain_requeues_only_unfinished_work(batch, code, done, restarts, exp
     assert f"the-osler pretrain --config a.ini --run.dir={batch.run_dir}" in log
 
 
+def test_dying_without_progress_ends_in_front_of_a_person(batch):
+    """srun -K shows 143 when one rank failed and the others were killed: without this, 100 useless restarts."""
+    arguments = ["pretrain.sbatch", batch.run_dir, "--config", "a.ini"]
+    checkpoints = batch.run_dir / "checkpoints"
+    assert [batch.run(*arguments, FAKE_CODE="143")[0] for _ in range(2)] == [0, 0]
+    (checkpoints / "step_000000010").mkdir(parents=True)
+    assert [batch.run(*arguments, FAKE_CODE="137")[0] for _ in range(3)] == [0, 0, 137]
+    assert batch.run(*arguments, FAKE_CODE="75")[0] == 0
+    assert batch.log.read_text().count("scontrol requeue") == 5
+
+
 def test_failing_requeue_is_not_success(batch):
     returned, _, log = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="75", FAKE_SCONTROL_CODE="1")
     assert "scontrol requeue" in log
