@@ -1,1 +1,40 @@
+// What this program was built from and runs with. OSLER_VERSION, OSLER_REVISION and OSLER_BUILD_TYPE come from the build.
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+#include <torch/csrc/api/include/torch/version.h>
 
+#include "base/text_of.hpp"
+#include "comm/nccl_group.hpp"
+#include "comm/world.hpp"
+#include "store/library_version.hpp"
+#include "verbs.hpp"
+
+namespace osler::app {
+namespace {
+
+std::string cuda_version() {
+  int version = 0;  // 13020 is 13.2
+  if (cudaRuntimeGetVersion(&version) != cudaSuccess) return "unknown";
+  return text_of(version / 1000, ".", version % 1000 / 10);
+}
+
+std::string cudnn_version() {
+  const std::size_t version = cudnnGetVersion();  // 92000 is 9.20.0
+  return text_of(version / 10000, ".", version % 10000 / 100, ".", version % 100);
+}
+
+}  // namespace
+
+std::string version_text() {
+  const std::string revision = OSLER_REVISION;
+  return text_of("osler ", OSLER_VERSION, revision.empty() ? "" : " (" + revision + ")", "\n",  //
+                 "  build     ", OSLER_BUILD_TYPE, ", GCC-compatible ", __VERSION__, "\n",      //
+                 "  LibTorch  ", TORCH_VERSION, "\n",                                           //
+                 "  CUDA      ", cuda_version(), "\n",                                          //
+                 "  cuDNN     ", cudnn_version(), "\n",                                         //
+                 "  NCCL      ", comm::nccl_version(), "\n",                                    //
+                 "  MPI       ", comm::World::mpi_version(), "\n",                              //
+                 "  HDF5      ", store::hdf5_version(), "\n");
+}
+
+}  // namespace osler::app

@@ -1,4 +1,6 @@
 // How ranks come to leave with one error (docs/design.md section 10).
+#include <c10/util/Exception.h>
+
 #include <new>
 
 #include "base/error.hpp"
@@ -28,6 +30,8 @@ Failure failure_of(const std::exception_ptr& exception) {
     std::rethrow_exception(exception);
   } catch (const Error& error) {
     return {error.code(), error.what(), is_agreed(error)};
+  } catch (const c10::Error& error) {
+    return {ExitCode::internal, error.what_without_backtrace(), false};
   } catch (const std::bad_alloc&) {
     return {ExitCode::internal, "out of host memory", false};
   } catch (const std::exception& error) {

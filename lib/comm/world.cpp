@@ -145,6 +145,13 @@ void World::set_threads(int threads) {
   at::set_num_threads(threads);
 }
 
+int World::launcher_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (is_set(name)) return int_from_environment(name);
+  }
+  return is_set("SLURM_STEP_ID") ? int_from_environment("SLURM_PROCID") : 0;
+}
+
 std::string World::mpi_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
   int length = 0;

@@ -34,6 +34,8 @@ class World {
   /// cores it may run on.
   void set_threads(int threads);
   static std::string mpi_version();
+  /// The rank that the launcher's environment names, 0 without one: to say something once before there is a world.
+  static int launcher_rank();
 
   /// Ends every rank of the job with `code`, now. For failures that one rank alone meets between collectives.
   [[noreturn]] static void abort(int code);
