@@ -1,0 +1,295 @@
+// osler tokenize: raw corpora to token shards, over all ranks. Two passes: the first counts, names what cannot be used
+// and takes sums; when duplicates are known on all ranks, the second encodes. See docs/formats.md for what it leaves.
+#include <algorithm>
+#include <cctype>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "config/parser.hpp"
+#include "data/corpus.hpp"
+#include "data/corpus_pass.hpp"
+#include "data/deduplicate.hpp"
+#include "text/tokenizer.hpp"
+#include "tokenize_output.hpp"
+#include "tokenize_report.hpp"
+#include "verbs.hpp"
+
+namespace osler::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr double kSecondsPerLine = 10;        // of progress
+constexpr std::int64_t kDocumentsPerLook = 512;  // between two looks at whether another rank has failed
+
+/// Says how far this process is, and whether it should go on.
+class Progress {
+ public:
+  Progress(std::string what, std::int64_t total_bytes, int num_ranks, const TokenizeOutput& output)
+      : what_(std::move(what)), total_bytes_(total_bytes), num_ranks_(num_ranks), output_(output) {}
+
+  bool operator()(std::int64_t text_bytes) {
+    bytes_ += text_bytes;
+    ++documents_;
+    if (watch_.elapsed_s() - told_s_ > kSecondsPerLine) tell();
+    return documents_ % kDocumentsPerLook != 0 || !output_.is_marked_failed();
+  }
+
+ private:
+  void tell() {
+    told_s_ = watch_.elapsed_s();
+    log::info(what_, num_ranks_ > 1 ? text_of(" (rank 0 of ", num_ranks_, ")") : "", ": ", documents_, " documents, ",
+              bytes_ / 1'000'000, " MB", total_bytes_ > 0 ? text_of(" of about ", total_bytes_ / 1'000'000) : "", ", ",
+              static_cast<std::int64_t>(static_cast<double>(documents_) / told_s_), " documents/s, ",
+              static_cast<double>(static_cast<std::int64_t>(static_cast<double>(bytes_) / told_s_ / 1e5)) / 10, " MB/s");
+  }
+
+  std::string what_;
+  std::int64_t total_bytes_;
+  int num_ranks_;
+  const TokenizeOutput& output_;
+  Stopwatch watch_;
+  double told_s_ = 0;
+  std::int64_t bytes_ = 0;
+  std::int64_t documents_ = 0;
+};
+
+void require_usable(const config::TokenizeOptions& options) {
+  if (options.input.empty()) throw ConfigError("tokenize.input is missing: give SOURCE:PATH");
+  if (options.tokenizer.empty()) throw ConfigError("tokenize.tokenizer is missing: a SentencePiece model or a Hugging Face folder");
+  if (options.output.empty()) throw ConfigError("tokenize.output is missing: a folder for the shards");
+  if (options.format != config::TextFormat::text) throw ConfigError("tokenize.format=chat is not available; only text is");
+  for (const config::NamedPath& input : options.input) {
+    const bool plain = std::all_of(input.name.begin(), input.name.end(), [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+    });
+    if (!plain || input.name.empty() || input.name.front() == '.' || input.name == "tokenize.json") {
+      throw ConfigError("tokenize.input: source name '", input.name, "' becomes a folder: use letters, digits, '_', '-' and '.' inside");
+    }
+  }
+}
+
+/// One rank lists the files, so that all see the same ones. *Collective.*
+data::Corpus list_for_all(comm::Group& group, const std::vector<config::NamedPath>& inputs) {
+  Json packed = Json::array();
+  comm::agree_after(group, [&] {
+    if (group.rank() != 0) return;
+    for (const data::CorpusSource& source : data::list_corpus(inputs)) {
+      Json files = Json::array();
+      for (const data::CorpusFile& file : source.files) {
+        files.push_back({Json::binary({file.path.begin(), file.path.end()}), file.num_bytes, file.modified_ns});
+      }
+      packed.push_back({source.name, std::move(files)});
+    }
+  });
+  const std::vector<std::uint8_t> cbor = Json::to_cbor(packed);
+  const std::string bytes = group.broadcast_bytes(std::string(cbor.begin(), cbor.end()), 0);
+  data::Corpus corpus;
+  for (const Json& source : Json::from_cbor(bytes)) {
+    data::CorpusSource& added = corpus.emplace_back();
+    added.name = source.at(0).get<std::string>();
+    for (const Json& file : source.at(1)) {
+      const std::vector<std::uint8_t>& path = file.at(0).get_binary();
+      added.files.push_back({std::string(path.begin(), path.end()), file.at(1).get<std::int64_t>(), file.at(2).get<std::int64_t>()});
+    }
+  }
+  return corpus;
+}
+
+/// The run's parts after everything that may be refused has been checked.
+class TokenizeRun {
+ public:
+  TokenizeRun(comm::Group& group, const config::TokenizeOptions& options, const data::Corpus& corpus, const text::Tokenizer& tokenizer,
+              const TokenizeOutput& output)
+      : group_(group), options_(options), corpus_(corpus), tokenizer_(tokenizer), output_(output), units_(data::plan_units(corpus)) {}
+
+  std::size_t num_units() const { return units_.size(); }
+
+  /// The report without what only the caller knows. *Collective.*
+  Json run() {
+    scan();
+    Json report = gather_scan(group_, corpus_, units_, results_);
+    comm::agree_after(group_, [&] { tell_problems(report); });
+    write(find_duplicates());
+    add_tokens(report, group_, corpus_, units_, results_);
+    return report;
+  }
+
+ private:
+  /// Runs on every rank; a failing one makes the others stop soon, then all leave with its message. *Collective.*
+  template <class Work>
+  void together(Work&& work) {
+    comm::agree_after(group_, [&] {
+      try {
+        work();
+      } catch (...) {
+        output_.mark_failed();
+        throw;
+      }
+    });
+  }
+
+  void scan() {
+    Stopwatch watch;
+    const std::vector<std::size_t> mine = data::units_of_rank(units_, group_.rank(), group_.size());
+    together([&] {
+      std::int64_t bytes = 0;
+      for (const std::size_t unit : mine) bytes += units_[unit].cost_bytes;
+      Progress progress("reading", bytes, group_.size(), output_);
+      const auto tick = [&](std::int64_t text_bytes) { return progress(text_bytes); };
+      for (const std::size_t unit : mine) {
+        if (output_.is_marked_failed()) return;
+        results_.push_back({unit, data::scan_unit(corpus_, units_[unit], options_, tick), {}});
+      }
+    });
+    tell("read", watch.elapsed_s());
+  }
+
+  std::vector<std::vector<char>> find_duplicates() {
+    if (!options_.deduplicate) return std::vector<std::vector<char>>(results_.size());
+    std::vector<data::UnitDigests> digests;
+    for (UnitResult& result : results_) digests.push_back({result.unit, std::exchange(result.scan.digests, {})});
+    return data::find_duplicates(group_, digests);
+  }
+
+  void write(const std::vector<std::vector<char>>& duplicates) {
+    Stopwatch watch;
+    together([&] {
+      std::int64_t bytes = 0;
+      for (const UnitResult& result : results_) bytes += result.scan.text_bytes;
+      Progress progress("tokenizing", bytes, group_.size(), output_);
+      const auto tick = [&](std::int64_t text_bytes) { return progress(text_bytes); };
+      for (std::size_t i = 0; i < results_.size(); ++i) {
+        if (output_.is_marked_failed()) return;
+        const data::WorkUnit& unit = units_[results_[i].unit];
+        results_[i].tokens = data::write_unit(corpus_, unit, options_, results_[i].scan, duplicates[i], tokenizer_,
+                                              output_.staging_of(corpus_[static_cast<std::size_t>(unit.source)].name), tick);
+      }
+    });
+    tell("tokenized", watch.elapsed_s());
+  }
+
+  /// *Collective.*
+  void tell(const char* what, double seconds) {
+    std::int64_t documents = 0;
+    std::int64_t bytes = 0;
+    for (const UnitResult& result : results_) {
+      documents += result.scan.num_documents;
+      bytes += result.scan.text_bytes;
+    }
+    documents = group_.all_reduce_value(documents, comm::ReduceOp::sum);
+    bytes = group_.all_reduce_value(bytes, comm::ReduceOp::sum);
+    seconds = std::max(group_.all_reduce_value(seconds, comm::ReduceOp::max), 1e-3);
+    log::info(what, " ", documents, " documents, ", bytes / 1'000'000, " MB in ", duration_text(seconds), " on ", group_.size(),
+              group_.size() == 1 ? " rank: " : " ranks: ", static_cast<std::int64_t>(static_cast<double>(documents) / seconds), " documents/s, ",
+              static_cast<double>(static_cast<std::int64_t>(static_cast<double>(bytes) / seconds / 1e5)) / 10, " MB/s");
+  }
+
+  comm::Group& group_;
+  const config::TokenizeOptions& options_;
+  const data::Corpus& corpus_;
+  const text::Tokenizer& tokenizer_;
+  const TokenizeOutput& output_;
+  std::vector<data::WorkUnit> units_;
+  std::vector<UnitResult> results_;
+};
+
+/// Header of tokenize.json; the sources and problems follow.
+Json describe(const config::Parser& parser, const std::string& inputs_sha256, const text::Tokenizer& tokenizer, int num_ranks, double seconds) {
+  Json report;
+  report["format_version"] = 1;
+  report["created_by"] = "osler";
+  report["created"] = utc_timestamp();
+  report["config_hash"] = parser.config_hash();
+  report["inputs_sha256"] = inputs_sha256;
+  report["tokenizer_sha256"] = tokenizer.sha256();
+  report["vocab_size"] = tokenizer.vocab_size();
+  report["bos_id"] = tokenizer.bos_id();
+  report["eos_id"] = tokenizer.eos_id();
+  report["ranks"] = num_ranks;
+  report["seconds"] = seconds;
+  report["config"] = parser.resolved_ini();
+  return report;
+}
+
+void tell_result(const Json& report, const std::string& folder) {
+  for (const auto& [name, source] : report["sources"].items()) {
+    std::string dropped;
+    for (const auto& [reason, count] : source["dropped"].items()) {
+      dropped += text_of(dropped.empty() ? "; dropped: " : ", ", count.get<std::int64_t>(), " ", reason);
+    }
+    log::info("source ", name, ": ", source["documents"].get<std::int64_t>(), " documents, ", source["tokens"].get<std::int64_t>(),
+              " tokens in ", source["shards"].get<std::int64_t>(), " shard(s)", dropped);
+  }
+  log::info("token shards are in ", folder);
+}
+
+std::vector<std::string> names_of(const data::Corpus& corpus) {
+  std::vector<std::string> names;
+  for (const data::CorpusSource& source : corpus) names.push_back(source.name);
+  return names;
+}
+
+/// *Collective.*
+ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const config::TokenizeOptions& options, bool dry_run) {
+  Stopwatch watch;
+  const data::Corpus corpus = list_for_all(group, options.input);
+  const std::string inputs_sha256 = data::fingerprint_of(corpus);
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  comm::agree_after(group, [&] {
+    tokenizer = std::make_unique<text::Tokenizer>(options.tokenizer);
+    if (tokenizer->eos_id() < 0) throw DataError("tokenizer ", options.tokenizer, " has no end-of-sequence piece to end documents with");
+  });
+  TokenizeOutput output(options.output, names_of(corpus));
+  std::int64_t complete = 0;
+  comm::agree_after(group, [&] {
+    if (group.rank() == 0) complete = output.begin(parser.config_hash(), inputs_sha256) == TokenizeOutput::State::complete ? 1 : 0;
+  });
+  if (group.all_reduce_value(complete, comm::ReduceOp::max) != 0) {
+    log::info(options.output, " is complete already: nothing to do");
+    return ExitCode::done;
+  }
+  TokenizeRun run(group, options, corpus, *tokenizer, output);
+  if (dry_run) {
+    log::info("dry run: ", run.num_units(), " unit(s) of work, vocabulary of ", tokenizer->vocab_size(), ", to ", options.output);
+    return ExitCode::done;
+  }
+  try {
+    comm::agree_after(group, [&] {
+      if (group.rank() == 0) output.create(parser.config_hash());
+    });
+    Json report = run.run();
+    Json whole = describe(parser, inputs_sha256, *tokenizer, group.size(), watch.elapsed_s());
+    whole.update(report);
+    comm::agree_after(group, [&] {
+      if (group.rank() == 0) output.publish(whole.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    });
+    if (group.rank() == 0) tell_result(report, options.output);
+  } catch (...) {
+    if (group.rank() == 0) output.discard();
+    throw;
+  }
+  return ExitCode::done;
+}
+
+}  // namespace
+
+ExitCode tokenize(comm::World& world, const Arguments& arguments) {
+  config::TokenizeOptions options;
+  config::Parser parser("tokenize", "raw corpora to token shards");
+  parser.add(options);
+  const config::Action action = parser.parse(arguments);
+  if (action == config::Action::help || action == config::Action::print_config) {
+    if (world.host().rank() == 0) std::cout << (action == config::Action::help ? parser.help() : parser.print_config());
+    return ExitCode::done;
+  }
+  require_usable(options);
+  return run_tokenize(world.host(), parser, options, action == config::Action::dry_run);
+}
+
+}  // namespace osler::app

@@ -1,0 +1,42 @@
+// The output folder of `osler tokenize`: everything is written under a hidden folder inside it and moved into place when
+// all of it is there; tokenize.json, written last, marks it complete. Local; `begin`, `publish` and `discard` on one
+// rank only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace osler::app {
+
+class TokenizeOutput {
+ public:
+  enum class State { complete, empty };
+
+  TokenizeOutput(std::string folder, std::vector<std::string> sources);
+
+  /// complete: an earlier run with the same config and inputs has finished here. Otherwise removes what a killed run with
+  /// the same config left. Changes nothing on disk beyond that. Throws DataError when anything else stands in the folder.
+  State begin(const std::string& config_hash, const std::string& inputs_sha256);
+  /// Makes the hidden folder and one folder per source in it. Throws StorageError.
+  void create(const std::string& config_hash);
+  /// Where the shards of a source are written.
+  std::string staging_of(const std::string& source) const;
+
+  /// Tells the other ranks that this one cannot go on; they look between documents.
+  void mark_failed() const noexcept;
+  bool is_marked_failed() const noexcept;
+
+  /// Moves the sources into place and writes tokenize.json. Throws StorageError.
+  void publish(const std::string& report) const;
+  void discard() const noexcept;
+
+ private:
+  std::string report_path() const;
+  void refuse_foreign_files(const std::string& config_hash) const;
+
+  std::string folder_;
+  std::string partial_;
+  std::vector<std::string> sources_;
+};
+
+}  // namespace osler::app

@@ -1,0 +1,162 @@
+#include "data/corpus_pass.hpp"
+
+#include <iomanip>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/sha256.hpp"
+#include "data/token_shard.hpp"
+#include "text/line_reader.hpp"
+
+namespace osler::data {
+namespace {
+
+Digest digest_of(const std::string& source, const std::string& text) {
+  Sha256 sum;
+  sum.update(source);
+  sum.update(std::string_view("\0", 1));
+  sum.update(text);
+  const std::string hex = sum.hex();
+  return {std::stoull(hex.substr(0, 16), nullptr, 16), std::stoull(hex.substr(16, 16), nullptr, 16)};
+}
+
+/// Lines that start before byte `begin`.
+std::int64_t count_lines(const std::string& path, std::uint64_t begin) {
+  text::LineReader lines(text::open_byte_stream(path), 0);
+  std::string line;
+  std::int64_t count = 0;
+  while (lines.offset() < begin && lines.next(line) != text::LineReader::Status::end) ++count;
+  return count;
+}
+
+[[noreturn]] void stop_at(const text::Problem& problem, std::uint64_t part_begin) {
+  const std::int64_t line = problem.line > 0 && part_begin > 0 ? problem.line + count_lines(problem.file, part_begin) : problem.line;
+  throw DataError(problem.file, ":", line, ": ", text::name_of(problem.reason), ": ", problem.detail,
+                  "; mend it, or set tokenize.bad_records=skip to go on without such records");
+}
+
+/// Calls `use` for every document of the unit until it returns false; `part_lines` gets the lines read of each part.
+template <class Use, class OnProblem>
+void for_each_document(const Corpus& corpus, const WorkUnit& unit, const std::string& text_field, std::vector<std::int64_t>& part_lines,
+                       const OnProblem& on_problem, const Use& use) {
+  const CorpusSource& source = corpus[static_cast<std::size_t>(unit.source)];
+  for (std::size_t p = 0; p < unit.parts.size(); ++p) {
+    const FilePart& part = unit.parts[p];
+    text::ReaderOptions reading;
+    reading.begin = part.begin;
+    reading.end = part.end;
+    text::DocumentReader reader(source.files[static_cast<std::size_t>(part.file)].path, source.name, text_field,
+                                [&](const text::Problem& problem) { on_problem(p, problem); }, reading);
+    while (std::optional<text::Document> document = reader.next()) {
+      if (!use(*document)) return;
+    }
+    part_lines.push_back(reader.lines_read());
+  }
+}
+
+std::string shard_name(std::int32_t unit, std::int64_t part) {
+  std::ostringstream name;
+  name << "shard_" << std::setfill('0') << std::setw(5) << unit;
+  if (part > 0) name << '_' << std::setw(3) << part;
+  name << ".h5";
+  return name.str();
+}
+
+/// The shards of one unit, one after the other.
+class UnitWriter {
+ public:
+  UnitWriter(std::string folder, std::int32_t number, std::int64_t shard_tokens, ShardInfo info)
+      : folder_(std::move(folder)), number_(number), shard_tokens_(shard_tokens), info_(std::move(info)) {}
+
+  void add(const std::vector<int>& ids) {
+    const auto length = static_cast<std::int64_t>(ids.size());
+    if (writer_ && writer_->num_tokens() + length > shard_tokens_) close({});
+    if (!writer_) writer_.emplace(folder_ + "/" + shard_name(number_, num_shards_++), info_);
+    writer_->add_document(ids);
+    num_tokens_ += length;
+  }
+
+  /// The unit's drop counts stand in its last shard.
+  void close(const std::map<std::string, std::int64_t>& dropped) {
+    if (writer_) writer_->finish(dropped);
+    writer_.reset();
+  }
+
+  std::int64_t num_shards() const { return num_shards_; }
+  std::int64_t num_tokens() const { return num_tokens_; }
+
+ private:
+  std::string folder_;
+  std::int32_t number_;
+  std::int64_t shard_tokens_;
+  ShardInfo info_;
+  std::optional<TokenShardWriter> writer_;
+  std::int64_t num_shards_ = 0;
+  std::int64_t num_tokens_ = 0;
+};
+
+}  // namespace
+
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick) {
+  UnitScan scan;
+  const auto on_problem = [&](std::size_t part, const text::Problem& problem) {
+    if (options.bad_records == config::BadRecords::stop) stop_at(problem, unit.parts[part].begin);
+    ++scan.dropped[problem.reason];
+    if (scan.problems.size() < kMaxProblemsPerUnit) scan.problems.push_back({static_cast<std::int32_t>(part), problem});
+  };
+  for_each_document(corpus, unit, options.text_field, scan.part_lines, on_problem, [&](const text::Document& document) {
+    ++scan.num_documents;
+    scan.text_bytes += static_cast<std::int64_t>(document.text.size());
+    if (options.deduplicate) scan.digests.push_back(digest_of(document.source, document.text));
+    return tick(static_cast<std::int64_t>(document.text.size()));
+  });
+  return scan;
+}
+
+UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const UnitScan& scan,
+                      const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer, const std::string& folder,
+                      const Tick& tick) {
+  ShardInfo info;
+  info.source = corpus[static_cast<std::size_t>(unit.source)].name;
+  info.tokenizer_sha256 = tokenizer.sha256();
+  info.vocab_size = tokenizer.vocab_size();
+  info.bos_id = tokenizer.bos_id();
+  info.eos_id = tokenizer.eos_id();
+  UnitWriter writer(folder, unit.number, options.shard_tokens, info);
+  UnitTokens result;
+  std::int64_t seen = 0;
+  bool stopped = false;
+  std::vector<std::int64_t> part_lines;
+  const auto ignore = [](std::size_t, const text::Problem&) {};  // the scan has named and counted it
+  for_each_document(corpus, unit, options.text_field, part_lines, ignore, [&](const text::Document& document) {
+    const auto index = static_cast<std::size_t>(seen++);
+    if (seen > scan.num_documents) return false;
+    if (index < is_duplicate.size() && is_duplicate[index] != 0) {
+      ++result.num_duplicates;
+    } else {
+      std::vector<int> ids = tokenizer.encode(document.text);
+      if (options.add_bos && tokenizer.bos_id() >= 0) ids.insert(ids.begin(), tokenizer.bos_id());
+      ids.push_back(tokenizer.eos_id());
+      writer.add(ids);
+      ++result.num_documents;
+    }
+    stopped = !tick(static_cast<std::int64_t>(document.text.size()));
+    return !stopped;
+  });
+  if (stopped) return result;
+  if (seen != scan.num_documents) {
+    throw DataError("a file of source ", info.source, " changed while it was read (unit ", unit.number, ": ", scan.num_documents,
+                    " documents before, ", seen, " now); leave the input alone and run again");
+  }
+  std::map<std::string, std::int64_t> dropped;
+  for (const auto& [reason, count] : scan.dropped) dropped[text::name_of(reason)] = count;
+  if (result.num_duplicates > 0) dropped[text::name_of(text::DropReason::duplicate)] = result.num_duplicates;
+  writer.close(dropped);
+  result.num_tokens = writer.num_tokens();
+  result.num_shards = writer.num_shards();
+  return result;
+}
+
+}  // namespace osler::data

@@ -1,0 +1,58 @@
+// The two passes over raw text: a scan that counts, names what cannot be used and takes the sum of every document, and,
+// once duplicates are known on all ranks, the encoding into shards. Local: each rank calls them for its own units.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/options.hpp"
+#include "data/corpus.hpp"
+#include "text/document_reader.hpp"
+#include "text/tokenizer.hpp"
+
+namespace osler::data {
+
+/// The first 128 bits of a document's SHA-256, salted with its source: equal digests are taken for equal texts.
+using Digest = std::array<std::uint64_t, 2>;
+
+struct PartProblem {
+  std::int32_t part = 0;    ///< of the unit; lines are counted from the part's own first line
+  text::Problem problem;
+};
+
+struct UnitScan {
+  std::int64_t num_documents = 0;
+  std::int64_t text_bytes = 0;
+  std::map<text::DropReason, std::int64_t> dropped;
+  std::vector<PartProblem> problems;    ///< the first kMaxProblemsPerUnit
+  std::vector<std::int64_t> part_lines; ///< lines read of each part
+  std::vector<Digest> digests;          ///< of each document; empty when not asked for
+};
+
+inline constexpr std::size_t kMaxProblemsPerUnit = 100;
+
+/// Called after every document with its bytes; false stops the pass early, with an incomplete result.
+using Tick = std::function<bool(std::int64_t text_bytes)>;
+
+/// Throws DataError at the first problem when options.bad_records is stop, StorageError when a file cannot be read.
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick);
+
+struct UnitTokens {
+  std::int64_t num_documents = 0;
+  std::int64_t num_tokens = 0;
+  std::int64_t num_shards = 0;
+  std::int64_t num_duplicates = 0;
+};
+
+/// Writes the unit's documents, less those marked in `is_duplicate` (one flag a document, or empty for none), to
+/// <folder>/shard_<number>.h5, and to shard_<number>_001.h5 and so on beyond options.shard_tokens. Each document is
+/// BOS (if asked for), its ids, EOS. Throws DataError when the files are no longer what the scan saw.
+UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const UnitScan& scan,
+                      const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer, const std::string& folder,
+                      const Tick& tick);
+
+}  // namespace osler::data
