@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/fused_rows.hpp"
+#include "parallel/rebuild.hpp"
 
 namespace osler::model {
 namespace {
@@ -73,7 +74,8 @@ ProductGrad product_grad_anywhere(const at::Tensor& gate_up, const at::Tensor& s
 }
 
 struct GatedProductFunction : torch::autograd::Function<GatedProductFunction> {
-  static at::Tensor forward(AutogradContext* ctx, at::Tensor gate_up, at::Tensor scale) {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor gate_up, std::optional<at::Tensor> maybe_scale) {
+    const at::Tensor scale = maybe_scale.value_or(at::Tensor());
     ctx->save_for_backward({gate_up, scale});
     return compute_product(gate_up, scale);
   }
@@ -92,7 +94,7 @@ struct GatedProductFunction : torch::autograd::Function<GatedProductFunction> {
 
 GatedProduct gated_product(const at::Tensor& gate_up, const at::Tensor& scale_R) {
   const at::Tensor scale = scale_R.defined() ? scale_R.contiguous() : scale_R;
-  at::Tensor product = GatedProductFunction::apply(gate_up, scale);
+  at::Tensor product = GatedProductFunction::apply(gate_up, parallel::if_defined(scale));
   const at::Tensor kept = gate_up.detach(), kept_scale = scale.defined() ? scale.detach() : scale;
   return {product, [kept, kept_scale] { return compute_product(kept, kept_scale); }};
 }

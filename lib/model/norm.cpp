@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/fused_rows.hpp"
+#include "parallel/rebuild.hpp"
 
 namespace osler::model {
 namespace {
@@ -91,8 +92,9 @@ NormResult compute_norm(const at::Tensor& x, const at::Tensor& delta, const at::
 
 struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
   /// -> {y, x + delta}, or {y} without delta
-  static variable_list forward(AutogradContext* ctx, at::Tensor x, at::Tensor delta, const parallel::Parameter& weight,
-                               double eps, at::Tensor* rstd) {
+  static variable_list forward(AutogradContext* ctx, at::Tensor x, std::optional<at::Tensor> maybe_delta,
+                               const parallel::Parameter& weight, double eps, at::Tensor* rstd) {
+    const at::Tensor delta = maybe_delta.value_or(at::Tensor());
     ctx->set_materialize_grads(false);
     NormResult result = compute_norm(x, delta, weight.data, eps);
     ctx->saved_data["weight"] = weight.data;
@@ -132,7 +134,7 @@ Normed add_and_norm(const at::Tensor& x_RD, const at::Tensor& delta_RD, const pa
     return {result.sum, result.y, {}};
   }
   at::Tensor rstd;
-  const variable_list out = AddNormFunction::apply(x_RD, delta_RD, weight, eps, &rstd);
+  const variable_list out = AddNormFunction::apply(x_RD, parallel::if_defined(delta_RD), weight, eps, &rstd);
   const at::Tensor sum_RD = delta_RD.defined() ? out[1] : x_RD;
   auto rebuild = [sum = sum_RD.detach(), rstd, scale = weight.data, eps] { return normed_again(sum, rstd, scale, eps); };
   return {sum_RD, out[0], std::move(rebuild)};

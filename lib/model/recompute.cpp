@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "parallel/rebuild.hpp"
+
 namespace osler::model {
 namespace {
 
@@ -20,7 +22,9 @@ at::Tensor leaf_of(const at::Tensor& tensor) {
 }
 
 struct RunAgainFunction : torch::autograd::Function<RunAgainFunction> {
-  static variable_list forward(AutogradContext* ctx, at::Tensor residual, at::Tensor delta, const Stretch& stretch) {
+  static variable_list forward(AutogradContext* ctx, at::Tensor residual, std::optional<at::Tensor> maybe_delta,
+                               const Stretch& stretch) {
+    const at::Tensor delta = maybe_delta.value_or(at::Tensor());
     ctx->set_materialize_grads(false);
     ctx->save_for_backward({residual, delta});
     ctx->saved_data["stretch"] = c10::IValue::make_capsule(c10::make_intrusive<StretchHolder>(stretch));
@@ -53,7 +57,7 @@ struct RunAgainFunction : torch::autograd::Function<RunAgainFunction> {
 }  // namespace
 
 std::vector<at::Tensor> run_again_in_backward(const Stretch& stretch, const at::Tensor& residual, const at::Tensor& delta) {
-  return RunAgainFunction::apply(residual, delta, stretch);
+  return RunAgainFunction::apply(residual, parallel::if_defined(delta), stretch);
 }
 
 }  // namespace osler::model

@@ -1,8 +1,10 @@
-// Keeps a layer's input for backward, or the recipe to make it again (parallel/linear.hpp, Rebuild).
+// What autograd Functions of parallel and model share. Keeps a layer's input for backward, or the recipe to make it again (parallel/linear.hpp, Rebuild).
 #pragma once
 
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
 
 #include "parallel/linear.hpp"
 
@@ -12,6 +14,11 @@ struct RebuildHolder : torch::CustomClassHolder {
   explicit RebuildHolder(Rebuild make_again) : make(std::move(make_again)) {}
   Rebuild make;
 };
+
+/// How an undefined tensor is passed to a torch::autograd::Function, which takes it for a missing argument then.
+inline std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
+}
 
 /// In forward: saves `x`, or `rebuild` where there is one.
 inline void save_input(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const Rebuild& rebuild) {
