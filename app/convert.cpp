@@ -1,0 +1,275 @@
+// osler convert: a Hugging Face model directory becomes a checkpoint, or the other way round, bit for bit. Tensors pass
+// one by one: memory is bounded by the largest of them. One process works; under mpirun the others wait.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/log.hpp"
+#include "base/publish.hpp"
+#include "checkpoint/hugging_face.hpp"
+#include "checkpoint/safetensors.hpp"
+#include "checkpoint/shard_files.hpp"
+#include "checkpoint/weights.hpp"
+#include "comm/torch_dtype.hpp"
+#include "config/model_config.hpp"
+#include "config/parser.hpp"
+#include "plan/parameter_specs.hpp"
+#include "verbs.hpp"
+
+namespace osler::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kModelPrefix = "model/";
+constexpr double kSpareSpace = 1.02;  // of the tensors' bytes: headers, index, tokenizer
+
+/// Made beside the output under a temporary name, which it gets only when whole; removed when something fails.
+class OutputFolder {
+ public:
+  explicit OutputFolder(const std::string& path) {
+    fs::path final_name = fs::absolute(path).lexically_normal();
+    if (!final_name.has_filename()) final_name = final_name.parent_path();
+    std::error_code error;
+    if (fs::exists(final_name, error) && !(fs::is_directory(final_name, error) && fs::is_empty(final_name, error)))
+      throw ConfigError("convert.output '", path, "' exists already and is not an empty folder: choose another or remove it");
+    final_name_ = final_name.string();
+    temporary_ = text_of((final_name.parent_path() / ".tmp-").string(), final_name.filename().string(), "-", std::random_device{}());
+    make_directories(temporary_);
+  }
+  ~OutputFolder() {
+    std::error_code error;
+    if (!published_) fs::remove_all(temporary_, error);
+  }
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+
+  const std::string& path() const { return temporary_; }
+  void require_space(std::uint64_t num_bytes) const {
+    const auto wanted = static_cast<std::uint64_t>(kSpareSpace * static_cast<double>(num_bytes));
+    const std::uint64_t available = free_bytes(temporary_);
+    if (available < wanted) throw StorageError("not enough space for '", final_name_, "': ", wanted, " bytes wanted, ", available, " free");
+  }
+  void publish() {
+    sync_directory(temporary_);
+    publish_directory(temporary_, final_name_);
+    published_ = true;
+  }
+
+ private:
+  std::string final_name_;
+  std::string temporary_;
+  bool published_ = false;
+};
+
+std::uint64_t bytes_of(const plan::Piece& piece) {
+  return static_cast<std::uint64_t>(plan::num_elements(piece.extent)) * size_bytes(piece.dtype);
+}
+
+/// A whole tensor over memory of ours, ready to be loaded into.
+comm::ShardedTensor target_over(const plan::Piece& piece, std::span<std::byte> bytes) {
+  const auto options = at::TensorOptions().dtype(comm::scalar_type_of(piece.dtype));
+  return {piece, at::from_blob(bytes.data(), piece.extent, options)};
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const std::int64_t size : shape) text += text_of(text.empty() ? "" : ", ", size);
+  return "[" + text + "]";
+}
+
+/// The tensors that the model of `config` has, in its order, each found among `stored` ("model/NAME") with the right
+/// shape. `file_of` names where a tensor lies, for messages. Throws DataError naming tensor and file.
+template <class FileOf>
+std::vector<plan::Piece> choose_tensors(const config::ModelConfig& config, const std::vector<plan::Piece>& stored, const FileOf& file_of) {
+  std::map<std::string, const plan::Piece*> by_name;
+  for (const plan::Piece& piece : stored) by_name[piece.name] = &piece;
+  std::vector<plan::Piece> chosen;
+  for (const plan::ParameterSpec& spec : plan::parameter_specs(config)) {
+    const auto found = by_name.find(kModelPrefix + spec.name);
+    if (found == by_name.end()) throw DataError("tensor '", spec.name, "', which config.json asks for, is missing in ", file_of(""));
+    if (found->second->global_shape != spec.shape)
+      throw DataError("tensor '", spec.name, "' in ", file_of(spec.name), " has shape ", shape_text(found->second->global_shape),
+                      "; config.json asks for ", shape_text(spec.shape));
+    chosen.push_back(*found->second);
+    by_name.erase(found);
+  }
+  const std::string buffer = "rotary_emb.inv_freq";  // old releases stored what follows from the config
+  for (const auto& [full_name, piece] : by_name) {
+    const std::string name = full_name.substr(kModelPrefix.size());
+    const bool is_buffer = name.size() >= buffer.size() && name.compare(name.size() - buffer.size(), buffer.size(), buffer) == 0;
+    const bool is_tied = config.tie_word_embeddings && name == "lm_head.weight";
+    if (!is_buffer && !is_tied) throw DataError("tensor '", name, "' in ", file_of(name), " does not belong to the model of config.json");
+    log::warning("tensor '", name, "' in ", file_of(name), " follows from the rest of the model: left out");
+  }
+  return chosen;
+}
+
+// ------------------------------------------------------------------------------- Hugging Face -> checkpoint
+void import_model(const config::ConvertOptions& options) {
+  const checkpoint::HuggingFaceModel model(options.input);
+  const config::ModelConfig config = config::parse_model_config(model.config(), options.input + "/config.json");
+  std::vector<plan::Piece> stored;
+  for (const std::string& name : model.names()) {
+    stored.push_back(model.stored(name).piece);
+    stored.back().name = kModelPrefix + name;
+  }
+  std::vector<plan::Piece> pieces = choose_tensors(config, stored, [&](const std::string& name) {
+    return name.empty() ? "'" + options.input + "'" : model.stored(name).path;
+  });
+  std::uint64_t num_bytes = 0;
+  for (plan::Piece& piece : pieces) {
+    if (!options.dtype.empty()) piece.dtype = dtype_from_name(options.dtype);
+    num_bytes += bytes_of(piece);
+  }
+  OutputFolder output(options.output);
+  output.require_space(num_bytes);
+
+  checkpoint::OpenFiles files;
+  const auto fill = [&](std::size_t index, std::span<std::byte> out) {
+    const std::string name = pieces[index].name.substr(kModelPrefix.size());
+    checkpoint::load_piece({model.stored(name)}, target_over(pieces[index], out), files);
+  };
+  checkpoint::WrittenShard shard = checkpoint::write_shard_files({.directory = output.path()}, pieces, fill);
+  checkpoint::Manifest manifest;
+  manifest.state.model_config = model.config();
+  manifest.state.dtype = std::string(name_of(pieces.front().dtype));
+  manifest.files = std::move(shard.files);
+  manifest.tensors = std::move(shard.tensors);
+  manifest.files.push_back(checkpoint::write_index_file(output.path(), manifest));
+  for (checkpoint::FileEntry& file : checkpoint::copy_tokenizer_files(output.path(), model.companion_files()))
+    manifest.files.push_back(std::move(file));
+  checkpoint::write_manifest(output.path(), std::move(manifest));
+  output.publish();
+  log::info("wrote checkpoint '", options.output, "': ", pieces.size(), " tensors, ", num_bytes, " bytes");
+}
+
+// ------------------------------------------------------------------------------- checkpoint -> Hugging Face
+std::string published_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::bf16: return "bfloat16";
+    case DType::fp16: return "float16";
+    case DType::fp32: return "float32";
+    case DType::fp64: return "float64";
+    default: throw DataError("weights of dtype ", name_of(dtype), " cannot be exported");
+  }
+}
+
+/// The config as it was, unless the weights now have another dtype than it says.
+std::string exported_config(const std::string& text, const config::ModelConfig& config, const std::vector<plan::Piece>& pieces) {
+  const bool uniform = std::all_of(pieces.begin(), pieces.end(), [&](const plan::Piece& p) { return p.dtype == pieces.front().dtype; });
+  const std::string dtype = published_dtype(pieces.front().dtype);
+  if (!uniform || config.stored_dtype == dtype) return text;
+  auto json = nlohmann::ordered_json::parse(text);
+  const bool has_new_key = json.contains("dtype");
+  if (has_new_key) json["dtype"] = dtype;
+  if (!has_new_key || json.contains("torch_dtype")) json["torch_dtype"] = dtype;
+  return json.dump(2) + "\n";
+}
+
+using Shard = std::vector<checkpoint::SafetensorsWriter::Tensor>;
+
+/// In the model's order, as many tensors to a file as fit.
+std::vector<Shard> cut_shards(const std::vector<plan::Piece>& pieces, std::uint64_t shard_bytes) {
+  std::vector<Shard> shards;
+  std::uint64_t used = 0;
+  for (const plan::Piece& piece : pieces) {
+    if (shards.empty() || used + bytes_of(piece) > shard_bytes) {
+      shards.emplace_back();
+      used = 0;
+    }
+    used += bytes_of(piece);
+    shards.back().push_back({piece.name.substr(kModelPrefix.size()), piece.dtype, piece.global_shape});
+  }
+  return shards;
+}
+
+std::string shard_file_name(std::size_t index, std::size_t count) {
+  if (count == 1) return checkpoint::kSingleFile;
+  const auto five = [](std::size_t number) {
+    const std::string digits = std::to_string(number);
+    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+  };
+  return text_of("model-", five(index + 1), "-of-", five(count), ".safetensors");
+}
+
+void write_shard(const checkpoint::Weights& weights, const std::string& path, const Shard& shard) {
+  checkpoint::SafetensorsWriter writer(path, shard);
+  std::vector<std::byte> buffer;
+  for (const auto& tensor : writer.order()) {
+    const std::vector<std::int64_t> zeros(tensor.shape.size(), 0);
+    const plan::Piece whole{kModelPrefix + tensor.name, tensor.dtype, tensor.shape, zeros, tensor.shape};
+    buffer.resize(checkpoint::num_bytes_of(tensor));
+    weights.load({target_over(whole, buffer)});
+    writer.append(buffer);
+  }
+  writer.finish();
+}
+
+void copy_file(const std::string& from, const std::string& folder) {
+  const std::string text = read_file(from);
+  write_file_synced(folder + "/" + fs::path(from).filename().string(), std::as_bytes(std::span(text)));
+}
+
+void export_model(const config::ConvertOptions& options) {
+  const checkpoint::Weights weights(options.input);
+  const config::ModelConfig config = config::parse_model_config(weights.model_config(), weights.directory() + " config");
+  std::vector<plan::Piece> pieces =
+      choose_tensors(config, weights.tensors(), [&](const std::string&) { return "'" + weights.directory() + "'"; });
+  std::uint64_t num_bytes = 0;
+  for (plan::Piece& piece : pieces) {
+    if (!options.dtype.empty()) piece.dtype = dtype_from_name(options.dtype);
+    num_bytes += bytes_of(piece);
+  }
+  OutputFolder output(options.output);
+  output.require_space(num_bytes);
+
+  const std::vector<Shard> shards = cut_shards(pieces, static_cast<std::uint64_t>(options.shard_bytes));
+  nlohmann::json weight_map = nlohmann::json::object();
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = shard_file_name(i, shards.size());
+    write_shard(weights, output.path() + "/" + name, shards[i]);
+    for (const auto& tensor : shards[i]) weight_map[tensor.name] = name;
+  }
+  if (shards.size() > 1) {
+    const nlohmann::json index = {{"metadata", {{"total_size", num_bytes}}}, {"weight_map", weight_map}};
+    publish_file(output.path() + "/" + checkpoint::kIndexFile, index.dump(2) + "\n");
+  }
+  publish_file(output.path() + "/config.json", exported_config(weights.model_config(), config, pieces));
+  for (const std::string& file : weights.tokenizer_files()) copy_file(file, output.path());
+  output.publish();
+  log::info("wrote Hugging Face model '", options.output, "': ", pieces.size(), " tensors in ", shards.size(), " files, ", num_bytes, " bytes");
+}
+
+}  // namespace
+
+ExitCode convert(comm::World& world, const Arguments& arguments) {
+  config::ConvertOptions options;
+  config::Parser parser("convert", "Turns a Hugging Face model directory into a checkpoint, or a checkpoint (or a run) into a Hugging Face directory.");
+  parser.add(options);
+  config::Action action{};
+  comm::agree_after(world.host(), [&] { action = parser.parse(arguments); });
+  const bool leads = world.host().rank() == 0;
+  if (action == config::Action::help || action == config::Action::print_config) {
+    if (leads) std::cout << (action == config::Action::help ? parser.help() : parser.print_config()) << std::flush;
+    return ExitCode::done;
+  }
+  comm::agree_after(world.host(), [&] {
+    if (!leads) return;
+    if (!fs::is_directory(options.input)) throw DataError("convert.input '", options.input, "' is not a folder");
+    if (action == config::Action::dry_run) {
+      const checkpoint::Weights weights(options.input);
+      std::cout << weights.directory() << ": " << weights.tensors().size() << " tensors can be converted\n";
+      return;
+    }
+    checkpoint::is_hugging_face_directory(options.input) ? import_model(options) : export_model(options);
+  });
+  return ExitCode::done;
+}
+
+}  // namespace osler::app
