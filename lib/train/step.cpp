@@ -85,10 +85,6 @@ Trainer::Verdict Trainer::check_finite(const StepTotals& totals, double grad_nor
   ++skipped_;
   ++skipped_in_a_row_;
   log::info("step ", step_ + 1, ": loss ", totals.loss(), ", gradient norm ", grad_norm, ": not finite, update skipped");
-  if (skipped_in_a_row_ >= kMostSkippedInARow)
-    fail_together<NumericalError>("step ", step_ + 1, ": ", skipped_in_a_row_, " steps in a row had a loss or gradient ",
-                                  "that is not finite; lower optim.learning_rate, or look at the data of these steps. ",
-                                  "Checkpoints in ", directory_.checkpoints(), " are untouched");
   return Verdict::not_finite;
 }
 
@@ -107,6 +103,10 @@ StopWishes Trainer::stop_wishes() const {
 Trainer::State Trainer::finish_step(const StopWishes& wishes) {
   ++step_;
   wishes_ = wishes;
+  if (skipped_in_a_row_ >= kMostSkippedInARow)
+    fail_together<NumericalError>("step ", step_, ": ", skipped_in_a_row_, " steps in a row had a loss or gradient ",
+                                  "that is not finite; lower optim.learning_rate, or look at the data of these steps. ",
+                                  "Checkpoints in ", directory_.checkpoints(), " are untouched");
   return validation_due() ? State::validating : state_after_validation();
 }
 

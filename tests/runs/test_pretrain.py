@@ -90,25 +90,25 @@ def test_a_finished_run_is_left_alone(one_rank, world):
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 @pytest.mark.parametrize("mixture", [False, True], ids=["mistral", "mixtral"])
 def test_every_number_of_ranks_gives_the_same_course(world, one_rank, tmp_path, ranks, mixture):
-    world.pretrain(tmp_path / "run", ranks=ranks, mixture=mixture, checkpoint__interval_steps=0)
+    world.pretrain(tmp_path / "run", ranks=ranks, mixture=mixture, checkpoint__interval_steps=100)
     assert_same_course(train_rows(tmp_path / "run"), train_rows(one_rank[mixture]), LAYOUT_TOLERANCE)
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])
 def test_recomputation_changes_nothing(world, one_rank, tmp_path, recompute):
-    world.pretrain(tmp_path / "run", mixture=True, parallel__recompute=recompute, checkpoint__interval_steps=0)
+    world.pretrain(tmp_path / "run", mixture=True, parallel__recompute=recompute, checkpoint__interval_steps=100)
     assert_same_course(train_rows(tmp_path / "run"), train_rows(one_rank[True]), LAYOUT_TOLERANCE)
 
 
 @pytest.mark.parametrize("micro_batch", [4, 12])
 def test_accumulation_changes_nothing(world, one_rank, tmp_path, micro_batch):
-    world.pretrain(tmp_path / "run", data__micro_batch=micro_batch, checkpoint__interval_steps=0)
+    world.pretrain(tmp_path / "run", data__micro_batch=micro_batch, checkpoint__interval_steps=100)
     assert_same_course(train_rows(tmp_path / "run"), train_rows(one_rank[False]), LAYOUT_TOLERANCE)
 
 
 @pytest.mark.parametrize("mixture", [False, True], ids=["mistral", "mixtral"])
 def test_bf16_follows_fp32(world, one_rank, tmp_path, mixture):
-    world.pretrain(tmp_path / "run", mixture=mixture, ranks=2, parallel__dtype="bf16", checkpoint__interval_steps=0)
+    world.pretrain(tmp_path / "run", mixture=mixture, ranks=2, parallel__dtype="bf16", checkpoint__interval_steps=100)
     # bf16 keeps 8 bits: one part in 256 per value, far less in a mean over 384 tokens.
     for row, other in zip(train_rows(tmp_path / "run"), train_rows(one_rank[mixture])):
         assert row["loss"] == pytest.approx(other["loss"], rel=0.02), row["step"]
@@ -116,7 +116,7 @@ def test_bf16_follows_fp32(world, one_rank, tmp_path, mixture):
 
 def test_goes_on_from_another_runs_weights(world, one_rank, tmp_path):
     world.pretrain(tmp_path / "run", model__config=None, model__from=one_rank[False], run__steps=2,
-                   optim__learning_rate=0, optim__min_learning_rate=0, optim__warmup_steps=0,
+                   optim__learning_rate=1e-30, optim__min_learning_rate=1e-30, optim__warmup_steps=0,
                    data__validation=f"held:{world.shards / 'held_out'}", data__validation_sequences=12)
     before = [row["valid/held"] for row in read_metrics(one_rank[False]) if "valid/held" in row][-1]
     after = [row["valid/held"] for row in read_metrics(tmp_path / "run") if "valid/held" in row]
@@ -124,7 +124,7 @@ def test_goes_on_from_another_runs_weights(world, one_rank, tmp_path):
 
 
 def test_rows_follow_log_every(world, tmp_path):
-    world.pretrain(tmp_path / "run", run__log_every=7, checkpoint__interval_steps=0)
+    world.pretrain(tmp_path / "run", run__log_every=7, checkpoint__interval_steps=100)
     assert [row["step"] for row in train_rows(tmp_path / "run")] == [1, 7, 14, 20]
 
 
@@ -134,7 +134,8 @@ def test_non_finite_steps_stop_the_run_together(world, tmp_path):
     assert result.returncode == 6, result.stderr
     assert result.stderr.count("steps in a row") == 1, "reported once"
     rows = train_rows(tmp_path / "run")
-    assert rows[-1]["skipped"] >= 1 and rows[-1]["loss"] is None
+    assert [row["skipped"] for row in rows[-3:]] == [1, 2, 3]
+    assert all(None in (row["loss"], row["grad_norm"]) for row in rows[-3:])
     assert not (tmp_path / "run" / "done").exists()
 
 
@@ -154,12 +155,12 @@ BAD_STARTS = [
     ("tp", {"parallel__tp": 2}, 2, 2, "parallel.tp"),
     ("both model.from and model.config", {"model__from": "{root}"}, 1, 2, "model.config"),
     ("neither", {"model__config": None}, 1, 2, "model.from"),
-    ("no such config", {"model__config": "{root}/nowhere.json"}, 2, None, "nowhere.json"),
+    ("no such config", {"model__config": "{root}/nowhere.json"}, 1, None, "nowhere.json"),
     ("no such source", {"data__source": "a:1:{root}/nowhere"}, 2, 3, "nowhere"),
-    ("vocabulary too large", {"model__config": "{root}/small_vocab.json"}, 2, 3, "vocabulary"),
+    ("vocabulary too large", {"model__config": "{root}/small_vocab.json"}, 1, 3, "vocabulary"),
     ("sequence too long", {"data__sequence_length": 512}, 1, 2, "max_position_embeddings"),
-    ("run.dir is a file", {"run__dir": "{root}/small_vocab.json"}, 2, 5, "run.dir"),
-    ("unknown key", {"data__global_bach": 3}, 2, 2, "global_batch"),
+    ("run.dir is a file", {"run__dir": "{root}/small_vocab.json"}, 1, 5, "run.dir"),
+    ("unknown key", {"data__global_bach": 3}, 1, 2, "global_batch"),
     ("async", {"checkpoint__async": "true"}, 1, 2, "checkpoint.async"),
 ]
 

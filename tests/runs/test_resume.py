@@ -63,7 +63,8 @@ def tensors(run_dir):
     newest = max((run_dir / "checkpoints").iterdir())
     found = {}
     with h5py.File(newest / "index.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        file["optim"].visititems(
+            lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return newest.name, found
 
 
@@ -85,15 +86,13 @@ def finish(world, run_dir, ranks):
     return world.pretrain(run_dir, **shape, **options(world))
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("stop", ["usr1", "usr2", "term"])
+# SIGTERM to mpirun is not here: it kills its ranks a second later, so nothing can be promised.
+@pytest.mark.parametrize("ranks, stop", [(1, "usr1"), (1, "usr2"), (1, "term"), (1, "int"), (2, "usr1"), (2, "usr2")])
 def test_a_signal_saves_and_asks_for_a_requeue(world, unbroken, tmp_path, ranks, stop):
-    if stop == "term" and ranks > 1:
-        pytest.skip("mpirun kills its ranks a second after SIGTERM: nothing to promise (docs/runbook.md)")
     run_dir = tmp_path / "run"
     process = start(world, run_dir, ranks)
     wait_for_step(process, run_dir, random.Random(f"{ranks}{stop}").randrange(2, 20))
-    process.send_signal({"usr1": signal.SIGUSR1, "usr2": signal.SIGUSR2, "term": signal.SIGTERM}[stop])
+    process.send_signal(getattr(signal, "SIG" + stop.upper()))
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 75, stderr
     assert not (run_dir / "done").exists()

@@ -33,7 +33,7 @@ TEST(StepStats, EveryRankHoldsTheSumsOfAll) {
   const Share share = share_of(ranks.rank());
   stats.add(share.batch, share.loss);
   loss::RouterLoss router;
-  router.aux = at::tensor(1.0, at::kFloat);
+  router.aux = at::scalar_tensor(1.0, at::kFloat);
   stats.add(router, {at::full({2, 1}, ranks.rank() % 3, at::kLong)});
   const StepTotals totals = stats.reduce(ranks, {});
 

@@ -44,7 +44,7 @@ TEST(StepStats, CountsRoutedRowsPerLayerAndExpert) {
   const auto group = comm::make_self_group();
   StepStats stats(1, 2, 3, at::kCPU);
   loss::RouterLoss router;
-  router.aux = at::tensor(2.5, at::kFloat);
+  router.aux = at::scalar_tensor(2.5, at::kFloat);
   const std::vector<at::Tensor> experts = {at::tensor({0, 1, 0, 2}, at::kLong).view({2, 2}),
                                            at::tensor({2, 1, 2, 1}, at::kLong).view({2, 2})};
   stats.add(router, experts);
@@ -68,7 +68,7 @@ TEST(StepStats, SeesEveryKindOfNonFiniteLoss) {
 
     StepStats routed(2, 1, 2, at::kCPU);
     loss::RouterLoss router;
-    router.z = at::tensor(bad, at::kFloat);
+    router.z = at::scalar_tensor(bad, at::kFloat);
     routed.add(router, {at::tensor({0, 1}, at::kLong).view({1, 2})});
     EXPECT_FALSE(routed.reduce(*group, {}).is_finite());
   }
