@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -18,7 +17,7 @@
 #include "comm/torch_dtype.hpp"
 #include "config/model_config.hpp"
 #include "config/parser.hpp"
-#include "plan/parameter_specs.hpp"
+#include "model_tensors.hpp"
 #include "verbs.hpp"
 
 namespace osler::app {
@@ -26,7 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kModelPrefix = "model/";
 constexpr double kSpareSpace = 1.02;  // of the tensors' bytes: headers, index, tokenizer
 
 /// Made beside the output under a temporary name, which it gets only when whole; removed when something fails.
@@ -67,47 +65,10 @@ class OutputFolder {
   bool published_ = false;
 };
 
-std::uint64_t bytes_of(const plan::Piece& piece) {
-  return static_cast<std::uint64_t>(plan::num_elements(piece.extent)) * size_bytes(piece.dtype);
-}
-
 /// A whole tensor over memory of ours, ready to be loaded into.
 comm::ShardedTensor target_over(const plan::Piece& piece, std::span<std::byte> bytes) {
   const auto options = at::TensorOptions().dtype(comm::scalar_type_of(piece.dtype));
   return {piece, at::from_blob(bytes.data(), piece.extent, options)};
-}
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text;
-  for (const std::int64_t size : shape) text += text_of(text.empty() ? "" : ", ", size);
-  return "[" + text + "]";
-}
-
-/// The tensors that the model of `config` has, in its order, each found among `stored` ("model/NAME") with the right
-/// shape. `file_of` names where a tensor lies, for messages. Throws DataError naming tensor and file.
-template <class FileOf>
-std::vector<plan::Piece> choose_tensors(const config::ModelConfig& config, const std::vector<plan::Piece>& stored, const FileOf& file_of) {
-  std::map<std::string, const plan::Piece*> by_name;
-  for (const plan::Piece& piece : stored) by_name[piece.name] = &piece;
-  std::vector<plan::Piece> chosen;
-  for (const plan::ParameterSpec& spec : plan::parameter_specs(config)) {
-    const auto found = by_name.find(kModelPrefix + spec.name);
-    if (found == by_name.end()) throw DataError("tensor '", spec.name, "', which config.json asks for, is missing in ", file_of(""));
-    if (found->second->global_shape != spec.shape)
-      throw DataError("tensor '", spec.name, "' in ", file_of(spec.name), " has shape ", shape_text(found->second->global_shape),
-                      "; config.json asks for ", shape_text(spec.shape));
-    chosen.push_back(*found->second);
-    by_name.erase(found);
-  }
-  const std::string buffer = "rotary_emb.inv_freq";  // old releases stored what follows from the config
-  for (const auto& [full_name, piece] : by_name) {
-    const std::string name = full_name.substr(kModelPrefix.size());
-    const bool is_buffer = name.size() >= buffer.size() && name.compare(name.size() - buffer.size(), buffer.size(), buffer) == 0;
-    const bool is_tied = config.tie_word_embeddings && name == "lm_head.weight";
-    if (!is_buffer && !is_tied) throw DataError("tensor '", name, "' in ", file_of(name), " does not belong to the model of config.json");
-    log::warning("tensor '", name, "' in ", file_of(name), " follows from the rest of the model: left out");
-  }
-  return chosen;
 }
 
 // ------------------------------------------------------------------------------- Hugging Face -> checkpoint
@@ -119,13 +80,13 @@ void import_model(const config::ConvertOptions& options) {
     stored.push_back(model.stored(name).piece);
     stored.back().name = kModelPrefix + name;
   }
-  std::vector<plan::Piece> pieces = choose_tensors(config, stored, [&](const std::string& name) {
+  std::vector<plan::Piece> pieces = choose_model_tensors(config, stored, [&](const std::string& name) {
     return name.empty() ? "'" + options.input + "'" : model.stored(name).path;
   });
   std::uint64_t num_bytes = 0;
   for (plan::Piece& piece : pieces) {
     if (!options.dtype.empty()) piece.dtype = dtype_from_name(options.dtype);
-    num_bytes += bytes_of(piece);
+    num_bytes += num_bytes_of(piece);
   }
   OutputFolder output(options.output);
   output.require_space(num_bytes);
@@ -179,11 +140,11 @@ std::vector<Shard> cut_shards(const std::vector<plan::Piece>& pieces, std::uint6
   std::vector<Shard> shards;
   std::uint64_t used = 0;
   for (const plan::Piece& piece : pieces) {
-    if (shards.empty() || used + bytes_of(piece) > shard_bytes) {
+    if (shards.empty() || used + num_bytes_of(piece) > shard_bytes) {
       shards.emplace_back();
       used = 0;
     }
-    used += bytes_of(piece);
+    used += num_bytes_of(piece);
     shards.back().push_back({piece.name.substr(kModelPrefix.size()), piece.dtype, piece.global_shape});
   }
   return shards;
@@ -220,11 +181,11 @@ void export_model(const config::ConvertOptions& options) {
   const checkpoint::Weights weights(options.input);
   const config::ModelConfig config = config::parse_model_config(weights.model_config(), weights.directory() + " config");
   std::vector<plan::Piece> pieces =
-      choose_tensors(config, weights.tensors(), [&](const std::string&) { return "'" + weights.directory() + "'"; });
+      choose_model_tensors(config, weights.tensors(), [&](const std::string&) { return "'" + weights.directory() + "'"; });
   std::uint64_t num_bytes = 0;
   for (plan::Piece& piece : pieces) {
     if (!options.dtype.empty()) piece.dtype = dtype_from_name(options.dtype);
-    num_bytes += bytes_of(piece);
+    num_bytes += num_bytes_of(piece);
   }
   OutputFolder output(options.output);
   output.require_space(num_bytes);
