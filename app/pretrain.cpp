@@ -1,9 +1,11 @@
 // osler pretrain: continued (or first) pretraining on a mixture of token shards.
+#include <cmath>
 #include <iostream>
 
 #include "base/log.hpp"
+#include "base/publish.hpp"
 #include "config/parser.hpp"
-#include "plan/parameter_specs.hpp"
+#include "plan/forecast.hpp"
 #include "train/inputs.hpp"
 #include "train/run_directory.hpp"
 #include "train/trainer.hpp"
@@ -17,19 +19,26 @@ void print_once(comm::World& world, const std::string& text) {
   if (world.host().rank() == 0) std::cout << text << std::flush;
 }
 
+std::string gibibytes(double num_bytes) { return text_of(std::round(num_bytes / (1 << 20)) / 1024, " GiB"); }
+
 bool is_done(comm::World& world, const train::RunDirectory& directory) {
   const std::int64_t seen_here = world.host().rank() == 0 && directory.is_done() ? 1 : 0;
   return world.host().all_reduce_value(seen_here, comm::ReduceOp::max) > 0;
 }
 
-std::string summary(const train::RunSpec& spec, const train::Inputs& inputs, int num_ranks) {
-  const auto count = plan::count_parameters(inputs.model_config);
-  const std::int64_t tokens_per_step = spec.data.global_batch * spec.data.sequence_length;
-  std::string text = text_of("parameters  ", count.total, " (", count.active, " active)\n", "ranks  ", num_ranks,
-                             " data-parallel\n", "batch  ", spec.data.global_batch, " sequences of ",
-                             spec.data.sequence_length, " tokens: ", tokens_per_step, " tokens a step, ",
-                             spec.data.global_batch / spec.data.micro_batch / num_ranks, " micro-batches a rank\n", "steps  ",
-                             spec.run.steps, ": ", spec.run.steps * tokens_per_step, " tokens\n");
+/// What --dry-run prints: `osler plan` says more of memory and time.
+std::string summary(const train::RunSpec& spec, const train::Inputs& inputs) {
+  const auto forecast = plan::compute_forecast({.model = inputs.model_config, .run = spec.run, .data = spec.data,
+                                                .parallel = spec.parallel, .cluster = spec.cluster},
+                                               inputs.mesh);
+  std::string text = text_of(
+      "parameters  ", forecast.parameters.total, " (", forecast.parameters.active, " active)\n",
+      "ranks  ", inputs.mesh.world, ", dp ", inputs.mesh.dp, ", ", inputs.mesh.accumulation_steps, " micro-batches a step\n",
+      "batch  ", spec.data.global_batch, " sequences, ", forecast.tokens_per_step, " tokens a step\n",
+      "steps  ", spec.run.steps, ", ", forecast.run_tokens, " tokens\n",
+      "memory  ", gibibytes(forecast.memory_bytes), " a rank\n",
+      "checkpoint  ", gibibytes(static_cast<double>(forecast.checkpoint_bytes)), ", ", spec.checkpoint.keep, " kept, ",
+      gibibytes(static_cast<double>(free_bytes(spec.run.dir))), " free\n");
   const auto sequences = inputs.mixture->ledger_before(spec.run.steps);
   const auto& sources = inputs.mixture->sources();
   for (std::size_t i = 0; i < sources.size(); ++i)
@@ -67,7 +76,7 @@ ExitCode pretrain(comm::World& world, const Arguments& arguments) {
     return ExitCode::done;
   }
   train::Inputs inputs = train::open_inputs(spec, world);
-  if (action == config::Action::dry_run) return print_once(world, summary(spec, inputs, world.host().size())), ExitCode::done;
+  if (action == config::Action::dry_run) return print_once(world, summary(spec, inputs)), ExitCode::done;
   return train::Trainer(spec, std::move(inputs), world).run();
 }
 

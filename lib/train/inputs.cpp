@@ -11,25 +11,19 @@ namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;  // a config.json has a few kB
 
-void check_layout(const RunSpec& spec, int world_size) {
+void require_available(const RunSpec& spec) {
   if (spec.parallel.tp != 1 || spec.parallel.ep != 1)
     throw ConfigError("parallel.tp = ", spec.parallel.tp, ", parallel.ep = ", spec.parallel.ep,
                       ": this version trains over data-parallel ranks only; set both to 1");
   if (spec.checkpoint.async) throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
-  const std::int64_t unit = spec.data.micro_batch * world_size;
-  const std::int64_t batch = spec.data.global_batch;
-  if (batch % unit == 0) return;
-  const std::int64_t below = batch / unit * unit;
-  throw ConfigError("data.global_batch = ", batch, " is not a multiple of data.micro_batch * ranks = ",
-                    spec.data.micro_batch, " * ", world_size, "; the nearest that are: ",
-                    below > 0 ? text_of(below, " and ") : "", below + unit);
 }
 
 void open_model(const RunSpec& spec, Inputs& inputs) {
   if (spec.model.from.empty() == spec.model.config.empty())
     throw ConfigError("set exactly one of model.from (weights to go on from) and model.config (random initialisation)");
   if (!spec.model.from.empty()) {
-    inputs.weights.emplace(spec.model.from);
+    // Sums are checked when the weights are needed, by all ranks together (trainer.cpp).
+    inputs.weights.emplace(spec.model.from, checkpoint::Verify::sizes);
     inputs.model_config_text = inputs.weights->model_config();
     inputs.model_config = config::parse_model_config(inputs.model_config_text, inputs.weights->directory());
   } else {
@@ -79,9 +73,10 @@ Inputs open_inputs(const RunSpec& spec, comm::World& world) {
   Inputs inputs;
   comm::Group& ranks = world.host();
   comm::agree_after(ranks, [&] {
-    check_layout(spec, ranks.size());
+    require_available(spec);
     RunDirectory(spec.run.dir).require_possible();
     open_model(spec, inputs);
+    inputs.mesh = plan::build_mesh(ranks.size(), inputs.model_config, spec.parallel, spec.data);
     if (spec.data.sequence_length > inputs.model_config.max_position_embeddings)
       throw ConfigError("data.sequence_length = ", spec.data.sequence_length, " exceeds the model's max_position_embeddings = ",
                         inputs.model_config.max_position_embeddings);

@@ -11,6 +11,7 @@
 #include "config/model_config.hpp"
 #include "config/options.hpp"
 #include "data/mixture.hpp"
+#include "plan/mesh.hpp"
 
 namespace osler::train {
 
@@ -36,6 +37,7 @@ struct ValidationSet {
 struct Inputs {
   std::string model_config_text;
   config::ModelConfig model_config;
+  plan::Mesh mesh;
   std::optional<checkpoint::Weights> weights;  ///< nullopt: random initialisation
   std::vector<std::string> tokenizer_files;    ///< copied into every checkpoint
   std::shared_ptr<const data::Mixture> mixture;

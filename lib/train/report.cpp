@@ -8,7 +8,8 @@
 
 #include "base/log.hpp"
 #include "base/sha256.hpp"
-#include "train/throughput.hpp"
+#include "plan/throughput.hpp"
+#include "train/memory.hpp"
 #include "train/trainer.hpp"
 
 namespace osler::train {
@@ -45,6 +46,13 @@ std::string Trainer::samples_sha(const GlobalBatch& batch) {
   return sha256_hex(all).substr(0, 16);
 }
 
+/// nan on a CPU, whose peak nobody states.
+double Trainer::model_flops_utilisation(double tokens_per_second) const {
+  const double peak = world_.device().is_cpu() ? 0 : plan::peak_flops(spec_.cluster.gpu, spec_.parallel.dtype);
+  if (peak == 0) return NAN;
+  return plan::flops_per_token(inputs_.model_config, spec_.data.sequence_length) * tokens_per_second / (peak * ranks_.size());
+}
+
 void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, double grad_norm, Verdict verdict) {
   ++steps_since_row_;
   if (!row_due() && verdict == Verdict::finite) return;
@@ -77,10 +85,8 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
     for (const auto& load_E : totals.load_LE) row["router/load_max_over_mean"].push_back(max_over_mean(load_E));
   }
   row["tokens_per_second"] = tokens_per_second;
-  const auto peak = peak_flops_per_s(spec_.cluster.gpu, spec_.parallel.dtype, world_.device());
-  const double mfu = flops_per_token(inputs_.model_config, spec_.data.sequence_length) * tokens_per_second /
-                     (peak.value_or(NAN) * ranks_.size());
-  row["mfu"] = mfu;  // null where the peak is unknown
+  const double mfu = model_flops_utilisation(tokens_per_second);
+  row["mfu"] = mfu;  // null where it is nan
   const std::int64_t memory = ranks_.all_reduce_value(peak_memory_bytes(world_.device()), comm::ReduceOp::max);
   row["memory_bytes"] = memory;
   row["step_time_s"] = step_time_s;

@@ -34,6 +34,8 @@ Trainer::State Trainer::take_step() {
 }
 
 Trainer::GlobalBatch Trainer::next_global_batch() {
+  log::set_identity(ranks_.rank(), ranks_.size(),
+                    text_of("rank ", ranks_.rank(), "/", ranks_.size(), " dp", ranks_.rank(), " step ", step_ + 1, " ", host_));
   GlobalBatch batch;
   batch.micro_batches = inputs_.mixture->batches_of_step(step_, ranks_.rank(), ranks_.size());
   std::int64_t num_supervised = 0;

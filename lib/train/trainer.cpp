@@ -1,6 +1,7 @@
 #include "train/trainer.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "base/log.hpp"
@@ -60,6 +61,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::start_or_resume() {
   const auto newest = checkpoint::find_newest(world_.host(), directory_.checkpoints());
+  if (!newest && inputs_.weights) verify_weights();
   comm::agree_after(world_.host(), [&] {
     if (newest) {
       const checkpoint::Reader reader(*newest);
@@ -89,6 +91,12 @@ void Trainer::start_or_resume() {
       directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, ranks_.size(), step_));
     metrics_ = std::make_unique<MetricsFile>(directory_.metrics(), newest ? step_ : -1, role);
   });
+}
+
+void Trainer::verify_weights() {
+  const std::string& directory = inputs_.weights->directory();
+  const std::int64_t is_checkpoint = std::filesystem::exists(directory + "/manifest.json") ? 1 : 0;
+  if (world_.host().all_reduce_value(is_checkpoint, comm::ReduceOp::max) > 0) checkpoint::verify(world_.host(), directory);
 }
 
 ExitCode Trainer::run() {

@@ -68,6 +68,7 @@ class Trainer {
   void write_row(const GlobalBatch& batch, const StepTotals& totals, double grad_norm, Verdict verdict);
   std::string samples_sha(const GlobalBatch& batch);
   bool row_due() const;
+  double model_flops_utilisation(double tokens_per_second) const;
 
   // Other states (trainer.cpp, validate.cpp)
   State validate();
@@ -80,6 +81,7 @@ class Trainer {
   std::int64_t last_step() const;
 
   void start_or_resume();
+  void verify_weights();  ///< model.from, if it is a checkpoint: each rank sums a share of its files
   /// Throws one error on all ranks, for conditions that all of them see. *Collective.*
   template <class ErrorType, class... Args>
   void fail_together(const Args&... args) {
@@ -93,6 +95,7 @@ class Trainer {
   comm::World& world_;
   comm::Group& ranks_;
   const RunDirectory directory_;
+  const std::string host_ = host_name();
   parallel::ParameterStore parameters_;
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<optim::AdamW> optimizer_;   ///< built once the weights are there: masters are copies of them
