@@ -42,7 +42,14 @@ po::options_description describe(const std::vector<std::string>& known_keys) {
 CommandLine read_command_line(const std::vector<std::string>& args, const std::string& own_section,
                               const std::vector<std::string>& known_keys, Problems& problems) {
   std::vector<std::string> tokens;
-  for (const std::string& arg : args) tokens.push_back(with_section(arg, own_section, known_keys));
+  for (const std::string& arg : args) {
+    tokens.push_back(with_section(arg, own_section, known_keys));
+    std::string& token = tokens.back();
+    if (token.size() > 3 && token.starts_with("--") && token.find('=') == token.size() - 1) {
+      token.pop_back();  // Boost takes '--key=' for a missing value; it means an empty one
+      tokens.emplace_back();
+    }
+  }
   const po::options_description all = describe(known_keys);
   // No guessing: '--run.step' must not set run.steps.
   constexpr int kStyle = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |

@@ -172,6 +172,7 @@ std::vector<Field> fields_of(PlanOptions& o) {
   FieldList f("plan");
   f.whole("world_size", o.world_size, Interval<std::int64_t>{.least = 1, .most = 1'000'000}, "ranks", "ranks to plan for")
       .needed_by({"plan"});
+  f.path("model_config", o.model_config, "config.json to plan with while model.from is not on this machine");
   return f.take();
 }
 

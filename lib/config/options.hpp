@@ -139,6 +139,7 @@ struct ClusterOptions {
 
 struct PlanOptions {
   std::int64_t world_size = 0;
+  std::string model_config;
 };
 
 }  // namespace osler::config

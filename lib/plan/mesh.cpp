@@ -1,6 +1,6 @@
 #include "plan/mesh.hpp"
 
-#include <cstdlib>
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -60,6 +60,9 @@ Mesh build_mesh(std::int64_t world_size, const config::ModelConfig& model, const
   OSLER_CHECK(world_size > 0 && parallel.tp > 0 && parallel.ep > 0 && data.micro_batch > 0, "a size is not positive");
   std::vector<std::string> problems;
   Mesh mesh{.world = world_size, .tp = parallel.tp, .ep = parallel.ep};
+  if (data.sequence_length > model.max_position_embeddings)
+    problems.push_back(text_of("data.sequence_length = ", data.sequence_length, " is more than the model's ",
+                               model.max_position_embeddings, " positions; use at most that"));
   check_tensor_parallel(model, parallel, data, problems);
   check_expert_parallel(world_size, model, parallel, problems);
   if (world_size % parallel.tp != 0) {

@@ -88,6 +88,9 @@ TEST_F(ParserTest, AListIsReplacedAsAWhole) {
   EXPECT_EQ(data.source[0].name, "p");
   parse({"--config", a, file("c.ini", "[data]\nvalidation =\n")});
   EXPECT_TRUE(data.validation.empty());
+  parse({"--config", a, "--data.source=", "--run.dir=", "--run.steps=4"});
+  EXPECT_TRUE(data.source.empty());
+  EXPECT_EQ(run.steps, 4);
 }
 
 TEST_F(ParserTest, BooleansAreReadInAllTheirSpellings) {
@@ -147,7 +150,8 @@ TEST_F(ParserTest, RefusesBadValuesOnTheCommandLine) {
            {"stray", "'stray' is not an option"},
            {"-x", "'-x' is not an option"},
            {"--run.steps", "run.steps"},
-           {"--run.dir=", "run.dir"},
+           {"--run.steps=", "run.steps: '' is not a whole number"},
+           {"--run.step=", "unknown option --run.step; did you mean run.steps?"},
            {"--config=/no/such/file.ini", "/no/such/file.ini"},
            {"--config=/tmp", "directory"},
            {"--eval.limit=3", "osler test does not use eval.limit"}}) {
