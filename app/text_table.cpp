@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 
 namespace osler::app {
 namespace {
@@ -34,7 +35,8 @@ std::string TextTable::text() const {
     std::string line;
     for (std::size_t c = 0; c < row.size(); ++c) {
       const std::string fill(width[c] - width_of(row[c]), ' ');
-      line += (c > 0 ? "  " : "") + (numeric[c] ? fill + row[c] : row[c] + fill);
+      if (c > 0) line.append("  ");
+      line.append(numeric[c] ? fill : row[c]).append(numeric[c] ? row[c] : fill);
     }
     line.resize(line.find_last_not_of(' ') + 1);
     out += line + "\n";
@@ -43,11 +45,12 @@ std::string TextTable::text() const {
 }
 
 std::string grouped(std::int64_t number) {
-  std::string text = std::to_string(number);
-  const std::size_t first = text[0] == '-' ? 1 : 0;
-  for (std::size_t at = text.size(); at > first + 3;) {
-    at -= 3;
-    text.insert(at, ",");
+  const std::string digits = std::to_string(number);
+  const std::size_t first = digits[0] == '-' ? 1 : 0;
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > first && (digits.size() - i) % 3 == 0) text.push_back(',');
+    text.push_back(digits[i]);
   }
   return text;
 }
