@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <new>
 
 #include "base/log.hpp"
@@ -36,9 +37,11 @@ const std::vector<Verb>& verbs() {
 
 std::string usage() {
   std::string text = "usage: osler VERB [--config FILE ...] [--section.key=value ...]\n\nverbs\n";
-  for (const auto& verb : verbs()) text += "  " + verb.name + std::string(11 - verb.name.size(), ' ') + verb.summary + "\n";
-  return text + "\nosler VERB --help lists the options of a verb; osler --version what it was built with.\n"
-                "Every verb runs with or without mpirun or srun.\n";
+  for (const auto& verb : verbs())
+    text += "  " + verb.name + std::string(11 - verb.name.size(), ' ') + verb.summary + "\n";
+  return text +
+         "\nosler VERB --help lists the options of a verb; osler --version what it was built with.\n"
+         "Every verb runs with or without mpirun or srun.\n";
 }
 
 const Verb* find_verb(const std::string& name) {
@@ -84,13 +87,14 @@ ExitCode report(const std::string& verb, const Failure& failure) {
 /// An error that all ranks hold is reported by rank 0, and all leave after the last collective. One that this rank met
 /// alone ends the job at once: the others may wait for it in a collective.
 ExitCode run_parallel(const Verb& verb, int& argc, char**& argv, const Arguments& arguments) {
-  comm::World world(argc, argv);
+  std::unique_ptr<comm::World> world;
   try {
-    return verb.parallel(world, arguments);
+    world = std::make_unique<comm::World>(argc, argv);
+    return verb.parallel(*world, arguments);
   } catch (...) {
     const Failure failure = current_failure();
-    if (failure.agreed || world.host().size() == 1) {
-      return world.host().rank() == 0 ? report(verb.name, failure) : failure.code;
+    if (world && (failure.agreed || world->host().size() == 1)) {
+      return world->host().rank() == 0 ? report(verb.name, failure) : failure.code;
     }
     std::cout << std::flush;
     log::error(verb.name, ": ", failure.message);
@@ -114,8 +118,8 @@ ExitCode run(int& argc, char**& argv) {
     if (verb->parallel) return run_parallel(*verb, argc, argv, rest);
     return speaks ? verb->alone(rest) : ExitCode::done;
   } catch (...) {
-    const Failure failure = current_failure();
-    return speaks ? report(find_verb(first) ? first : "", failure) : failure.code;
+    // A launcher kills the others at the first code that is not 0: only the rank that speaks has one.
+    return speaks ? report(find_verb(first) ? first : "", current_failure()) : ExitCode::done;
   }
 }
 

@@ -1,4 +1,5 @@
-// What this program was built from and runs with. OSLER_VERSION, OSLER_REVISION and OSLER_BUILD_TYPE come from the build.
+// What this program was built from and runs with. OSLER_VERSION, OSLER_REVISION and OSLER_BUILD_TYPE come from the
+// build.
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
 #include <torch/csrc/api/include/torch/version.h>

@@ -43,22 +43,32 @@ Failure failure_of(const std::exception_ptr& exception) {
 
 [[noreturn]] void throw_agreed(ExitCode code, const std::string& message) {
   switch (code) {
-    case ExitCode::usage: throw AgreedErrorOf<ExitCode::usage>(message);
-    case ExitCode::data: throw AgreedErrorOf<ExitCode::data>(message);
-    case ExitCode::checkpoint: throw AgreedErrorOf<ExitCode::checkpoint>(message);
-    case ExitCode::storage: throw AgreedErrorOf<ExitCode::storage>(message);
-    case ExitCode::numerical: throw AgreedErrorOf<ExitCode::numerical>(message);
-    case ExitCode::peer: throw AgreedErrorOf<ExitCode::peer>(message);
-    case ExitCode::requeue: throw AgreedErrorOf<ExitCode::requeue>(message);
+    case ExitCode::usage:
+      throw AgreedErrorOf<ExitCode::usage>(message);
+    case ExitCode::data:
+      throw AgreedErrorOf<ExitCode::data>(message);
+    case ExitCode::checkpoint:
+      throw AgreedErrorOf<ExitCode::checkpoint>(message);
+    case ExitCode::storage:
+      throw AgreedErrorOf<ExitCode::storage>(message);
+    case ExitCode::numerical:
+      throw AgreedErrorOf<ExitCode::numerical>(message);
+    case ExitCode::peer:
+      throw AgreedErrorOf<ExitCode::peer>(message);
+    case ExitCode::requeue:
+      throw AgreedErrorOf<ExitCode::requeue>(message);
     case ExitCode::done:
-    case ExitCode::internal: break;
+    case ExitCode::internal:
+      break;
   }
   throw AgreedErrorOf<ExitCode::internal>(message);
 }
 
 }  // namespace
 
-bool is_agreed(const std::exception& error) { return dynamic_cast<const Agreed*>(&error) != nullptr; }
+bool is_agreed(const std::exception& error) {
+  return dynamic_cast<const Agreed*>(&error) != nullptr;
+}
 
 void agree(Group& group, const std::exception_ptr& failure) {
   const std::int64_t nobody = group.size();

@@ -10,7 +10,8 @@ namespace osler::comm {
 std::string core_mask() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return std::string(std::max(1U, std::thread::hardware_concurrency()), '1');
+  if (sched_getaffinity(0, sizeof set, &set) != 0)
+    return std::string(std::max(1U, std::thread::hardware_concurrency()), '1');
   std::string mask;
   for (int core = 0; core < CPU_SETSIZE; ++core) mask += CPU_ISSET(core, &set) ? '1' : '0';
   mask.resize(mask.find_last_of('1') + 1);

@@ -1,6 +1,7 @@
 // A group of ranks and what they can do together. Every function marked *collective* is called by all ranks of the
 // group in the same order; none throws between the start and the end of a communication on one rank only.
-// SelfGroup (one rank, no communication), MpiGroup (host tensors), NcclGroup (device tensors; its control plane is MPI).
+// SelfGroup (one rank, no communication), MpiGroup (host tensors), NcclGroup (device tensors; its control plane is
+// MPI).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,10 +22,11 @@ class Group {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // --- tensors: contiguous, on the group's device; same shape and dtype on every rank. On a GPU the work is queued on the
-  // current stream.
-  /// In place, equal on all ranks. *Collective.* On the host bf16 and fp16 are summed in fp32 and rounded once, and every
-  /// sum runs in rank order, so that it depends on nothing but the addends; NCCL chooses its own order and precision.
+  // --- tensors: contiguous, on the group's device; same shape and dtype on every rank. On a GPU the work is queued on
+  // the current stream.
+  /// In place, equal on all ranks. *Collective.* On the host bf16 and fp16 are summed in fp32 and rounded once, and
+  /// every sum runs in rank order, so that it depends on nothing but the addends; NCCL chooses its own order and
+  /// precision.
   virtual void all_reduce(at::Tensor& tensor, ReduceOp op) = 0;
   /// full [size * n] -> shard [n]: rank r gets the reduction of the r-th part. `shard` may be the r-th part of `full`,
   /// which is then reduced in place; the other parts keep what they held. *Collective.*
@@ -38,10 +40,10 @@ class Group {
 
   // --- control plane: host values
   virtual void barrier() = 0;
-  virtual std::string broadcast_bytes(const std::string& bytes, int root) = 0;        ///< *collective*
-  virtual std::vector<std::string> all_gather_bytes(const std::string& bytes) = 0;    ///< *collective*; by rank
-  virtual double all_reduce_value(double value, ReduceOp op) = 0;                     ///< *collective*
-  virtual std::int64_t all_reduce_value(std::int64_t value, ReduceOp op) = 0;         ///< *collective*
+  virtual std::string broadcast_bytes(const std::string& bytes, int root) = 0;      ///< *collective*
+  virtual std::vector<std::string> all_gather_bytes(const std::string& bytes) = 0;  ///< *collective*; by rank
+  virtual double all_reduce_value(double value, ReduceOp op) = 0;                   ///< *collective*
+  virtual std::int64_t all_reduce_value(std::int64_t value, ReduceOp op) = 0;       ///< *collective*
 
   /// Ranks with the same colour form a new group, ordered by key. *Collective over this group.*
   virtual std::unique_ptr<Group> split(int color, int key) = 0;

@@ -45,20 +45,29 @@ Bytes bytes_of(const at::Tensor& tensor, std::int64_t begin, std::int64_t end) {
 c10::ScalarType accumulation_type(c10::ScalarType type) {
   switch (type) {
     case c10::ScalarType::BFloat16:
-    case c10::ScalarType::Half: return c10::ScalarType::Float;
+    case c10::ScalarType::Half:
+      return c10::ScalarType::Float;
     case c10::ScalarType::Float:
     case c10::ScalarType::Double:
     case c10::ScalarType::Int:
-    case c10::ScalarType::Long: return type;
-    default: throw InternalError("reductions of ", c10::toString(type), " are not defined");
+    case c10::ScalarType::Long:
+      return type;
+    default:
+      throw InternalError("reductions of ", c10::toString(type), " are not defined");
   }
 }
 
 void combine(at::Tensor& into, const at::Tensor& addend, ReduceOp op) {
   switch (op) {
-    case ReduceOp::sum: into.add_(addend); return;
-    case ReduceOp::max: at::maximum_out(into, into, addend); return;
-    case ReduceOp::min: at::minimum_out(into, into, addend); return;
+    case ReduceOp::sum:
+      into.add_(addend);
+      return;
+    case ReduceOp::max:
+      at::maximum_out(into, into, addend);
+      return;
+    case ReduceOp::min:
+      at::minimum_out(into, into, addend);
+      return;
   }
 }
 
@@ -106,7 +115,9 @@ class MpiGroup final : public Group {
   void barrier() override { check(MPI_Barrier(communicator_), "MPI_Barrier"); }
   std::string broadcast_bytes(const std::string& bytes, int root) override;
   std::vector<std::string> all_gather_bytes(const std::string& bytes) override;
-  double all_reduce_value(double value, ReduceOp op) override { return combined(all_gather_value(value, MPI_DOUBLE), op); }
+  double all_reduce_value(double value, ReduceOp op) override {
+    return combined(all_gather_value(value, MPI_DOUBLE), op);
+  }
   std::int64_t all_reduce_value(std::int64_t value, ReduceOp op) override {
     return combined(all_gather_value(value, MPI_INT64_T), op);
   }
@@ -125,7 +136,8 @@ class MpiGroup final : public Group {
   /// Sends to[r] to rank r and fills from[r] from it, for all r; own part is copied unless it is in place.
   void exchange(const std::vector<Bytes>& to, const std::vector<Bytes>& from);
   /// into = reduction over ranks of full[ranges[rank]], in rank order.
-  void reduce_range(const at::Tensor& into, const at::Tensor& full, const std::vector<plan::Range>& ranges, ReduceOp op);
+  void reduce_range(const at::Tensor& into, const at::Tensor& full, const std::vector<plan::Range>& ranges,
+                    ReduceOp op);
   /// Every rank's ranges[rank] of `full` to all; own `shard` goes to full[ranges[rank]].
   void gather_ranges(const at::Tensor& full, const at::Tensor& shard, const std::vector<plan::Range>& ranges);
   void broadcast_span(Bytes bytes, int root);
@@ -147,19 +159,21 @@ void MpiGroup::exchange(const std::vector<Bytes>& to, const std::vector<Bytes>& 
   // Staggered, so that not all ranks talk to rank 0 first.
   for (int distance = 1; distance < size_; ++distance) {
     const int peer = (rank_ - distance + size_) % size_;
-    post(from[static_cast<std::size_t>(peer)],
-         [&](std::byte* data, int count, MPI_Request* request) {
-           return MPI_Irecv(data, count, MPI_BYTE, peer, kTag, communicator_, request);
-         },
-         "MPI_Irecv");
+    post(
+        from[static_cast<std::size_t>(peer)],
+        [&](std::byte* data, int count, MPI_Request* request) {
+          return MPI_Irecv(data, count, MPI_BYTE, peer, kTag, communicator_, request);
+        },
+        "MPI_Irecv");
   }
   for (int distance = 1; distance < size_; ++distance) {
     const int peer = (rank_ + distance) % size_;
-    post(to[static_cast<std::size_t>(peer)],
-         [&](const std::byte* data, int count, MPI_Request* request) {
-           return MPI_Isend(data, count, MPI_BYTE, peer, kTag, communicator_, request);
-         },
-         "MPI_Isend");
+    post(
+        to[static_cast<std::size_t>(peer)],
+        [&](const std::byte* data, int count, MPI_Request* request) {
+          return MPI_Isend(data, count, MPI_BYTE, peer, kTag, communicator_, request);
+        },
+        "MPI_Isend");
   }
   const Bytes own_to = to[static_cast<std::size_t>(rank_)];
   const Bytes own_from = from[static_cast<std::size_t>(rank_)];
@@ -188,7 +202,8 @@ void MpiGroup::reduce_range(const at::Tensor& into, const at::Tensor& full, cons
       const auto index = static_cast<std::size_t>(peer);
       if (peer == rank_) continue;  // read where it lies
       const plan::Range range = ranges[index];
-      to[index] = bytes_of(full, range.begin + std::min(done, range.size()), range.begin + std::min(done + round, range.size()));
+      to[index] = bytes_of(full, range.begin + std::min(done, range.size()),
+                           range.begin + std::min(done + round, range.size()));
       from[index] = bytes_of(inbox, peer * inbox.size(1), peer * inbox.size(1) + count);
     }
     exchange(to, from);
@@ -287,11 +302,13 @@ std::string MpiGroup::broadcast_bytes(const std::string& bytes, int root) {
 std::vector<std::string> MpiGroup::all_gather_bytes(const std::string& bytes) {
   const auto lengths = all_gather_value(static_cast<std::int64_t>(bytes.size()), MPI_INT64_T);
   std::string own = bytes;
-  const std::vector<Bytes> to(lengths.size(), {reinterpret_cast<std::byte*>(own.data()), lengths[static_cast<std::size_t>(rank_)]});
+  const std::vector<Bytes> to(lengths.size(),
+                              {reinterpret_cast<std::byte*>(own.data()), lengths[static_cast<std::size_t>(rank_)]});
   std::vector<std::string> result;
   for (const auto length : lengths) result.emplace_back(static_cast<std::size_t>(length), '\0');
   std::vector<Bytes> from;
-  for (auto& text : result) from.push_back({reinterpret_cast<std::byte*>(text.data()), static_cast<std::int64_t>(text.size())});
+  for (auto& text : result)
+    from.push_back({reinterpret_cast<std::byte*>(text.data()), static_cast<std::int64_t>(text.size())});
   exchange(to, from);
   return result;
 }

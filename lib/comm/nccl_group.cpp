@@ -16,7 +16,8 @@
 namespace osler::comm {
 namespace {
 
-/// Connecting thousands of ranks takes minutes; queueing one collective takes microseconds. Both wait at most this long.
+/// Connecting thousands of ranks takes minutes; queueing one collective takes microseconds. Both wait at most this
+/// long.
 constexpr double kTimeoutS = 600;
 constexpr int kMajorStep = 10000;  // 2.30.7 is 23007
 constexpr int kMinorStep = 100;
@@ -30,10 +31,11 @@ int loaded_version() {
 void require_compiled_version() {
   const int loaded = loaded_version();
   if (loaded / kMinorStep != NCCL_VERSION_CODE / kMinorStep) {
-    throw CommError("NCCL ", nccl_version(), " is loaded but osler was compiled with ", NCCL_MAJOR, ".", NCCL_MINOR, ".",
-                    NCCL_PATCH, ": remove the other one from LD_LIBRARY_PATH, or build again");
+    throw CommError("NCCL ", nccl_version(), " is loaded but osler was compiled with ", NCCL_MAJOR, ".", NCCL_MINOR,
+                    ".", NCCL_PATCH, ": remove the other one from LD_LIBRARY_PATH, or build again");
   }
-  if (loaded >= 22803 && loaded <= 22808) log::warning("NCCL ", nccl_version(), " may crash on abort; 2.28.9 is mended");
+  if (loaded >= 22803 && loaded <= 22808)
+    log::warning("NCCL ", nccl_version(), " may crash on abort; 2.28.9 is mended");
 }
 
 [[noreturn]] void fail(ncclResult_t result, ncclComm_t communicator, const char* call) {
@@ -45,9 +47,11 @@ void require_compiled_version() {
 void finish(ncclResult_t result, ncclComm_t communicator, const char* call) {
   const Stopwatch waited;
   while (result == ncclInProgress) {
-    if (const ncclResult_t query = ncclCommGetAsyncError(communicator, &result); query != ncclSuccess) fail(query, communicator, call);
+    if (const ncclResult_t query = ncclCommGetAsyncError(communicator, &result); query != ncclSuccess)
+      fail(query, communicator, call);
     if (result != ncclInProgress) break;
-    if (waited.elapsed_s() > kTimeoutS) throw CommError(call, " is not through after ", duration_text(kTimeoutS), ": a peer is lost or hangs");
+    if (waited.elapsed_s() > kTimeoutS)
+      throw CommError(call, " is not through after ", duration_text(kTimeoutS), ": a peer is lost or hangs");
     std::this_thread::yield();
   }
   if (result != ncclSuccess) fail(result, communicator, call);
@@ -55,27 +59,40 @@ void finish(ncclResult_t result, ncclComm_t communicator, const char* call) {
 
 ncclDataType_t nccl_type_of(c10::ScalarType type) {
   switch (type) {
-    case c10::ScalarType::Byte: return ncclUint8;
-    case c10::ScalarType::Int: return ncclInt32;
-    case c10::ScalarType::Long: return ncclInt64;
-    case c10::ScalarType::Half: return ncclFloat16;
-    case c10::ScalarType::BFloat16: return ncclBfloat16;
-    case c10::ScalarType::Float: return ncclFloat32;
-    case c10::ScalarType::Double: return ncclFloat64;
-    default: throw InternalError("NCCL has no type for ", c10::toString(type));
+    case c10::ScalarType::Byte:
+      return ncclUint8;
+    case c10::ScalarType::Int:
+      return ncclInt32;
+    case c10::ScalarType::Long:
+      return ncclInt64;
+    case c10::ScalarType::Half:
+      return ncclFloat16;
+    case c10::ScalarType::BFloat16:
+      return ncclBfloat16;
+    case c10::ScalarType::Float:
+      return ncclFloat32;
+    case c10::ScalarType::Double:
+      return ncclFloat64;
+    default:
+      throw InternalError("NCCL has no type for ", c10::toString(type));
   }
 }
 
 ncclRedOp_t nccl_op_of(ReduceOp op) {
   switch (op) {
-    case ReduceOp::sum: return ncclSum;
-    case ReduceOp::max: return ncclMax;
-    case ReduceOp::min: return ncclMin;
+    case ReduceOp::sum:
+      return ncclSum;
+    case ReduceOp::max:
+      return ncclMax;
+    case ReduceOp::min:
+      return ncclMin;
   }
   throw InternalError("unknown reduction");
 }
 
-std::size_t count_of(const at::Tensor& tensor) { return static_cast<std::size_t>(tensor.numel()); }
+std::size_t count_of(const at::Tensor& tensor) {
+  return static_cast<std::size_t>(tensor.numel());
+}
 
 std::size_t row_bytes(const at::Tensor& tensor) {
   std::size_t bytes = tensor.element_size();
@@ -100,14 +117,16 @@ class NcclGroup final : public Group {
     });
   }
   void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) override {
-    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(), "parts do not fit");
+    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(),
+                "parts do not fit");
     queue("ncclReduceScatter", {shard, full}, [&](cudaStream_t stream) {
       return ncclReduceScatter(full.data_ptr(), shard.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
                                nccl_op_of(op), communicator_, stream);
     });
   }
   void all_gather(at::Tensor& full, const at::Tensor& shard) override {
-    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(), "parts do not fit");
+    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(),
+                "parts do not fit");
     queue("ncclAllGather", {full, shard}, [&](cudaStream_t stream) {
       return ncclAllGather(shard.data_ptr(), full.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
                            communicator_, stream);
@@ -117,24 +136,33 @@ class NcclGroup final : public Group {
                   const std::vector<std::int64_t>& send_rows) override;
   void broadcast(at::Tensor& tensor, int root) override {
     queue("ncclBroadcast", {tensor}, [&](cudaStream_t stream) {
-      return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()), root,
-                           communicator_, stream);
+      return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()),
+                           root, communicator_, stream);
     });
   }
 
   void barrier() override { control_->barrier(); }
-  std::string broadcast_bytes(const std::string& bytes, int root) override { return control_->broadcast_bytes(bytes, root); }
-  std::vector<std::string> all_gather_bytes(const std::string& bytes) override { return control_->all_gather_bytes(bytes); }
+  std::string broadcast_bytes(const std::string& bytes, int root) override {
+    return control_->broadcast_bytes(bytes, root);
+  }
+  std::vector<std::string> all_gather_bytes(const std::string& bytes) override {
+    return control_->all_gather_bytes(bytes);
+  }
   double all_reduce_value(double value, ReduceOp op) override { return control_->all_reduce_value(value, op); }
-  std::int64_t all_reduce_value(std::int64_t value, ReduceOp op) override { return control_->all_reduce_value(value, op); }
-  std::unique_ptr<Group> split(int color, int key) override { return make_nccl_group(control_->split(color, key), device_); }
+  std::int64_t all_reduce_value(std::int64_t value, ReduceOp op) override {
+    return control_->all_reduce_value(value, op);
+  }
+  std::unique_ptr<Group> split(int color, int key) override {
+    return make_nccl_group(control_->split(color, key), device_);
+  }
 
  private:
   /// Runs `call` with the current stream of the device and waits until NCCL has taken it in (not until it is done).
   template <class Call>
   void queue(const char* name, at::TensorList tensors, const Call& call) {
     for (const auto& tensor : tensors) {
-      OSLER_CHECK(tensor.is_contiguous() && tensor.device() == device_, name, " takes contiguous tensors on ", device_.str());
+      OSLER_CHECK(tensor.is_contiguous() && tensor.device() == device_, name, " takes contiguous tensors on ",
+                  device_.str());
     }
     const c10::cuda::CUDAGuard guard(device_);
     finish(call(c10::cuda::getCurrentCUDAStream(device_.index()).stream()), communicator_, name);
@@ -145,7 +173,8 @@ class NcclGroup final : public Group {
   ncclComm_t communicator_ = nullptr;
 };
 
-NcclGroup::NcclGroup(std::unique_ptr<Group> control, c10::Device device) : control_(std::move(control)), device_(device) {
+NcclGroup::NcclGroup(std::unique_ptr<Group> control, c10::Device device)
+    : control_(std::move(control)), device_(device) {
   ncclUniqueId id{};
   std::string bytes;
   agree_after(*control_, [&] {
@@ -195,8 +224,10 @@ void NcclGroup::all_to_all(at::Tensor& received, const std::vector<std::int64_t>
     for (std::size_t peer = 0; peer < num_ranks; ++peer) {
       const auto send_bytes = static_cast<std::size_t>(send_rows[peer]) * row_bytes(sent);
       const auto recv_bytes = static_cast<std::size_t>(recv_rows[peer]) * row_bytes(received);
-      if (send_bytes > 0) keep_first(ncclSend(from, send_bytes, ncclUint8, static_cast<int>(peer), communicator_, stream));
-      if (recv_bytes > 0) keep_first(ncclRecv(into, recv_bytes, ncclUint8, static_cast<int>(peer), communicator_, stream));
+      if (send_bytes > 0)
+        keep_first(ncclSend(from, send_bytes, ncclUint8, static_cast<int>(peer), communicator_, stream));
+      if (recv_bytes > 0)
+        keep_first(ncclRecv(into, recv_bytes, ncclUint8, static_cast<int>(peer), communicator_, stream));
       from += send_bytes;
       into += recv_bytes;
     }

@@ -38,6 +38,8 @@ class SelfGroup final : public Group {
 
 }  // namespace
 
-std::unique_ptr<Group> make_self_group() { return std::make_unique<SelfGroup>(); }
+std::unique_ptr<Group> make_self_group() {
+  return std::make_unique<SelfGroup>();
+}
 
 }  // namespace osler::comm

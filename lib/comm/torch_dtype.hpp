@@ -7,7 +7,7 @@
 
 namespace osler::comm {
 
-c10::ScalarType scalar_type_of(DType dtype);   ///< throws InternalError when torch has none
-DType dtype_of(c10::ScalarType type);          ///< throws InternalError when files have none
+c10::ScalarType scalar_type_of(DType dtype);  ///< throws InternalError when torch has none
+DType dtype_of(c10::ScalarType type);         ///< throws InternalError when files have none
 
 }  // namespace osler::comm

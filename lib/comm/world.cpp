@@ -29,7 +29,9 @@ int int_from_environment(const char* name) {
   return text == nullptr ? 0 : std::atoi(text);
 }
 
-bool is_set(const char* name) { return std::getenv(name) != nullptr; }
+bool is_set(const char* name) {
+  return std::getenv(name) != nullptr;
+}
 
 /// Set by the launchers of Open MPI, PMIx (srun --mpi=pmix) and PMI (MPICH, Intel, Cray, srun --mpi=pmi2).
 bool started_by_launcher() {
@@ -45,8 +47,9 @@ int ranks_announced() {
 void require_all_ranks(int found) {
   const int announced = ranks_announced();
   if (announced > 1 && found != announced) {
-    throw CommError("the launcher started ", announced, " ranks but this process sees ", found,
-                    ": launch with the mpirun of the MPI that osler was built with (osler --version), or with srun --mpi=pmix");
+    throw CommError(
+        "the launcher started ", announced, " ranks but this process sees ", found,
+        ": launch with the mpirun of the MPI that osler was built with (osler --version), or with srun --mpi=pmix");
   }
 }
 
@@ -66,7 +69,8 @@ std::string node_identity() {
 int initialize_mpi(int& argc, char**& argv) {
   int provided = 0;
   // MULTIPLE: a watchdog or a writer thread may talk on a communicator of its own.
-  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) throw CommError("MPI_Init_thread failed");
+  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
+    throw CommError("MPI_Init_thread failed");
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   if (provided < MPI_THREAD_FUNNELED) throw CommError("this MPI cannot be used from a program with threads");
   int size = 0;
@@ -111,7 +115,8 @@ World::World(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   state_->local_size = static_cast<int>(masks.size());
   state_->share_of_cores = fair_share_of_cores(masks, mine);
 
-  log::set_identity(host().rank(), host().size(), text_of("rank ", host().rank(), "/", host().size(), " ", host_name()));
+  log::set_identity(host().rank(), host().size(),
+                    text_of("rank ", host().rank(), "/", host().size(), " ", host_name()));
   // Launchers may show each rank its own GPU only, or all of them; NCCL refuses two ranks on one.
   if (const int count = c10::cuda::device_count(); count > 0) {
     state_->device = c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(state_->local_rank % count));
@@ -127,7 +132,9 @@ World::~World() {
   if (state_->owns_mpi) MPI_Finalize();
 }
 
-Group& World::host() { return *state_->host; }
+Group& World::host() {
+  return *state_->host;
+}
 
 Group& World::ranks() {
   if (!state_->device.is_cuda()) return host();
@@ -135,9 +142,15 @@ Group& World::ranks() {
   return *state_->device_group;
 }
 
-c10::Device World::device() const { return state_->device; }
-int World::local_rank() const { return state_->local_rank; }
-int World::local_size() const { return state_->local_size; }
+c10::Device World::device() const {
+  return state_->device;
+}
+int World::local_rank() const {
+  return state_->local_rank;
+}
+int World::local_size() const {
+  return state_->local_size;
+}
 
 void World::set_threads(int threads) {
   if (threads <= 0) threads = int_from_environment("OMP_NUM_THREADS");

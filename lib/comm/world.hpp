@@ -18,7 +18,8 @@ class World {
   /// launcher started several ranks that cannot see each other (another MPI's mpirun, srun without --mpi=pmix).
   /// *Collective over the job.*
   World(int& argc, char**& argv);
-  /// MPI_Finalize, unless an exception is in flight: then the others may be inside a collective, and abort() must follow.
+  /// MPI_Finalize, unless an exception is in flight: then the others may be inside a collective, and abort() must
+  /// follow.
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -28,8 +29,8 @@ class World {
   /// All ranks, tensors on device(): NcclGroup with a GPU, else the same ranks over MPI. *Collective on first use.*
   Group& ranks();
   c10::Device device() const;
-  int local_rank() const;   ///< index of this rank on its node
-  int local_size() const;   ///< ranks on this node
+  int local_rank() const;  ///< index of this rank on its node
+  int local_size() const;  ///< ranks on this node
   /// Threads of tensor operations: `threads` if positive, else OMP_NUM_THREADS if set, else this rank's share of the
   /// cores it may run on.
   void set_threads(int threads);

@@ -20,7 +20,8 @@ double sum_of_squares(const at::Tensor& flat) {
   const std::int64_t whole = flat.numel() / kNormBlock * kNormBlock;
   at::Tensor sum = at::zeros({}, flat.options().dtype(at::kDouble));
   if (whole > 0) {
-    const at::Tensor blocks = at::linalg_vector_norm(flat.narrow(0, 0, whole).view({-1, kNormBlock}), 2, at::IntArrayRef{1});
+    const at::Tensor blocks =
+        at::linalg_vector_norm(flat.narrow(0, 0, whole).view({-1, kNormBlock}), 2, at::IntArrayRef{1});
     sum = sum + blocks.to(at::kDouble).square().sum();
   }
   if (whole < flat.numel()) {
@@ -33,7 +34,8 @@ double sum_of_squares(const at::Tensor& flat) {
 
 AdamW::AdamW(parallel::ParameterStore& parameters, comm::Group& dp, const config::OptimOptions& options)
     : parameters_(parameters), dp_(dp), options_(options) {
-  OSLER_CHECK(parameters.num_elements() % dp.size() == 0, parameters.num_elements(), " elements over ", dp.size(), " ranks");
+  OSLER_CHECK(parameters.num_elements() % dp.size() == 0, parameters.num_elements(), " elements over ", dp.size(),
+              " ranks");
   parameters_.allocate_grad();
   shard_size_ = parameters.num_elements() / dp.size();
   shard_begin_ = shard_size_ * dp.rank();
@@ -45,9 +47,13 @@ AdamW::AdamW(parallel::ParameterStore& parameters, comm::Group& dp, const config
   exp_avg_sq_ = at::zeros_like(grad_shard_);
 }
 
-void AdamW::reduce_gradients() { dp_.reduce_scatter(grad_shard_, parameters_.grad(), comm::ReduceOp::sum); }
+void AdamW::reduce_gradients() {
+  dp_.reduce_scatter(grad_shard_, parameters_.grad(), comm::ReduceOp::sum);
+}
 
-double AdamW::compute_grad_norm() { return std::sqrt(dp_.all_reduce_value(sum_of_squares(grad_shard_), comm::ReduceOp::sum)); }
+double AdamW::compute_grad_norm() {
+  return std::sqrt(dp_.all_reduce_value(sum_of_squares(grad_shard_), comm::ReduceOp::sum));
+}
 
 void AdamW::step(std::int64_t step, double learning_rate, double grad_scale) {
   OSLER_CHECK(step >= 1, "step ", step);
@@ -93,7 +99,8 @@ std::vector<comm::ShardedTensor> AdamW::pieces(const std::string& group, const a
 
 std::vector<comm::ShardedTensor> AdamW::state() const {
   std::vector<comm::ShardedTensor> result = pieces("optim/master/", master_);
-  for (const auto& [group, shard] : {std::pair{"optim/exp_avg/", exp_avg_}, std::pair{"optim/exp_avg_sq/", exp_avg_sq_}}) {
+  for (const auto& [group, shard] :
+       {std::pair{"optim/exp_avg/", exp_avg_}, std::pair{"optim/exp_avg_sq/", exp_avg_sq_}}) {
     auto more = pieces(group, shard);
     std::move(more.begin(), more.end(), std::back_inserter(result));
   }

@@ -33,8 +33,9 @@ class AdamW {
   /// `step` counts from 1. *Collective over dp.*
   void step(std::int64_t step, double learning_rate, double grad_scale);
 
-  /// This rank's masters and moments as pieces named "optim/master/NAME", "optim/exp_avg/NAME", "optim/exp_avg_sq/NAME",
-  /// in the accumulation dtype, sharing memory with the optimizer. Over all ranks they tile each tensor exactly once.
+  /// This rank's masters and moments as pieces named "optim/master/NAME", "optim/exp_avg/NAME",
+  /// "optim/exp_avg_sq/NAME", in the accumulation dtype, sharing memory with the optimizer. Over all ranks they tile
+  /// each tensor exactly once.
   std::vector<comm::ShardedTensor> state() const;
   /// After masters were loaded into state(): rounds them into the model's weights on all ranks. *Collective over dp.*
   void publish_weights();
@@ -48,16 +49,16 @@ class AdamW {
   config::OptimOptions options_;
   std::int64_t shard_begin_ = 0;  ///< of this rank's part, elements of the flat buffers
   std::int64_t shard_size_ = 0;
-  at::Tensor weight_shard_;    ///< this rank's part of the flat weights, model dtype (a view)
-  at::Tensor grad_shard_;      ///< this rank's part of the flat gradients (a view)
-  at::Tensor master_;          ///< accumulation dtype; == weight_shard_ when the dtypes agree
+  at::Tensor weight_shard_;  ///< this rank's part of the flat weights, model dtype (a view)
+  at::Tensor grad_shard_;    ///< this rank's part of the flat gradients (a view)
+  at::Tensor master_;        ///< accumulation dtype; == weight_shard_ when the dtypes agree
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
 };
 
 /// Learning rate for the update that is the `step`-th (from 1) of `total_steps`: linear warm-up from 0 to
-/// learning_rate over warmup_steps, then cosine or linear to min_learning_rate, reached at total_steps and kept after it;
-/// wsd (constant, then linear decay over the last decay_fraction) or constant.
+/// learning_rate over warmup_steps, then cosine or linear to min_learning_rate, reached at total_steps and kept after
+/// it; wsd (constant, then linear decay over the last decay_fraction) or constant.
 double learning_rate_at(const config::OptimOptions& options, std::int64_t step, std::int64_t total_steps);
 
 }  // namespace osler::optim

@@ -21,14 +21,17 @@ double learning_rate_at(const config::OptimOptions& options, std::int64_t step, 
   const auto since_warmup = static_cast<double>(step - options.warmup_steps);
   const auto after_warmup = static_cast<double>(std::max<std::int64_t>(1, total_steps - options.warmup_steps));
   switch (options.schedule) {
-    case config::Schedule::constant: return options.learning_rate;
-    case config::Schedule::linear: return linear_at(options, since_warmup / after_warmup);
+    case config::Schedule::constant:
+      return options.learning_rate;
+    case config::Schedule::linear:
+      return linear_at(options, since_warmup / after_warmup);
     case config::Schedule::cosine: {
       const double progress = std::clamp(since_warmup / after_warmup, 0.0, 1.0);
       return linear_at(options, 0.5 * (1 - std::cos(std::numbers::pi * progress)));
     }
     case config::Schedule::wsd: {
-      const auto decay_steps = std::max<std::int64_t>(1, std::llround(options.decay_fraction * static_cast<double>(total_steps)));
+      const auto decay_steps =
+          std::max<std::int64_t>(1, std::llround(options.decay_fraction * static_cast<double>(total_steps)));
       const std::int64_t decay_start = total_steps - decay_steps;
       return linear_at(options, static_cast<double>(step - decay_start) / static_cast<double>(decay_steps));
     }

@@ -60,7 +60,9 @@ const Parameter& ParameterStore::operator[](const std::string& name) const {
   return parameters_[found->second];
 }
 
-bool ParameterStore::contains(const std::string& name) const { return index_.count(name) != 0; }
+bool ParameterStore::contains(const std::string& name) const {
+  return index_.count(name) != 0;
+}
 
 void ParameterStore::allocate_grad() {
   if (grad_.defined()) return;

@@ -18,8 +18,8 @@ namespace osler::parallel {
 
 struct Parameter {
   std::string name;
-  at::Tensor data;   ///< view into ParameterStore::data(), model dtype, never requires_grad
-  at::Tensor grad;   ///< view into ParameterStore::grad(), accumulation dtype, same shape
+  at::Tensor data;  ///< view into ParameterStore::data(), model dtype, never requires_grad
+  at::Tensor grad;  ///< view into ParameterStore::grad(), accumulation dtype, same shape
   bool decay = true;
   std::int64_t offset = 0;  ///< elements from the start of the flat buffers
 };
@@ -40,9 +40,9 @@ class ParameterStore {
   at::Tensor& grad() { return grad_; }  ///< flat, accumulation dtype; allocated by allocate_grad()
   void allocate_grad();                 ///< zero-filled; not needed for evaluation
   void zero_grad();
-  std::int64_t num_elements() const { return num_elements_; }    ///< padded
-  std::int64_t decay_end() const { return decay_end_; }          ///< [0, decay_end) is decayed
-  std::int64_t num_parameters() const;                           ///< unpadded
+  std::int64_t num_elements() const { return num_elements_; }  ///< padded
+  std::int64_t decay_end() const { return decay_end_; }        ///< [0, decay_end) is decayed
+  std::int64_t num_parameters() const;                         ///< unpadded
 
   /// One tensor over several parameters that lie side by side: [sum of dim 0, ...] (q, k, v; gate, up; experts as
   /// [E, F, D]). Throws InternalError unless they are adjacent. Same for data and grad.

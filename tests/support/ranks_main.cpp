@@ -22,7 +22,8 @@ class FailurePrinter final : public testing::EmptyTestEventListener {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
     std::cerr << "[rank " << world().host().rank() << "] " << (test ? test->test_suite_name() : "?") << '.'
               << (test ? test->name() : "?") << ' ' << (result.file_name() ? result.file_name() : "") << ':'
-              << result.line_number() << '\n' << result.message() << std::endl;
+              << result.line_number() << '\n'
+              << result.message() << std::endl;
   }
 };
 
@@ -39,13 +40,16 @@ int run() {
   }
   const auto failed = static_cast<std::int64_t>(RUN_ALL_TESTS());
   const bool any_failed = world().host().all_reduce_value(failed, comm::ReduceOp::max) != 0;
-  if (any_failed && failed == 0) std::cerr << "[rank " << world().host().rank() << "] failed on another rank" << std::endl;
+  if (any_failed && failed == 0)
+    std::cerr << "[rank " << world().host().rank() << "] failed on another rank" << std::endl;
   return any_failed ? 1 : 0;
 }
 
 }  // namespace
 
-comm::World& world() { return *the_world; }
+comm::World& world() {
+  return *the_world;
+}
 
 }  // namespace osler::tests
 

@@ -12,7 +12,9 @@
 namespace osler::comm {
 namespace {
 
-Group& group() { return tests::world().host(); }
+Group& group() {
+  return tests::world().host();
+}
 
 /// What rank r holds: values that round differently in every order of summation.
 at::Tensor held_by(int r, std::int64_t numel, at::ScalarType type) {
@@ -127,8 +129,10 @@ TEST(MpiGroup, BroadcastsTensorsAndBytesFromEveryRoot) {
     group().broadcast(tensor, root);
     EXPECT_TRUE(at::equal(tensor, held_by(root, 9, at::kFloat)));
     const std::string mine(static_cast<std::size_t>(group().rank()) * 3, static_cast<char>('a' + group().rank()));
-    EXPECT_EQ(group().broadcast_bytes(mine, root), std::string(static_cast<std::size_t>(root) * 3, static_cast<char>('a' + root)));
-    EXPECT_EQ(group().all_gather_bytes(mine)[static_cast<std::size_t>(root)], std::string(static_cast<std::size_t>(root) * 3, static_cast<char>('a' + root)));
+    EXPECT_EQ(group().broadcast_bytes(mine, root),
+              std::string(static_cast<std::size_t>(root) * 3, static_cast<char>('a' + root)));
+    EXPECT_EQ(group().all_gather_bytes(mine)[static_cast<std::size_t>(root)],
+              std::string(static_cast<std::size_t>(root) * 3, static_cast<char>('a' + root)));
   }
 }
 
@@ -147,7 +151,8 @@ TEST(Agree, LowestFailingRankSpeaksForAll) {
   const int n = group().size();
   EXPECT_NO_THROW(agree_after(group(), [] {}));
   for (int lowest = 0; lowest < n; ++lowest) {
-    const std::string expected = text_of("rank ", lowest, " cannot read", lowest == 0 ? "" : text_of(" (rank ", lowest, " of ", n, ")"));
+    const std::string expected =
+        text_of("rank ", lowest, " cannot read", lowest == 0 ? "" : text_of(" (rank ", lowest, " of ", n, ")"));
     try {
       // Nested: the group's own agreement passes an outer one unchanged.
       agree_after(group(), [&] {

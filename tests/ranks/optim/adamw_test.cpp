@@ -13,7 +13,9 @@
 namespace osler::optim {
 namespace {
 
-comm::Group& dp() { return tests::world().host(); }
+comm::Group& dp() {
+  return tests::world().host();
+}
 
 // Odd shapes, so that parts begin and end inside rows, and a norm that no part boundary respects.
 const std::vector<plan::ParameterSpec> kSpecs = {{.name = "a", .shape = {13, 7, 3}},
@@ -22,7 +24,8 @@ const std::vector<plan::ParameterSpec> kSpecs = {{.name = "a", .shape = {13, 7, 
                                                  {.name = "norm", .shape = {77}, .decay = false}};
 
 at::Tensor global_gradient(const parallel::Parameter& parameter, std::int64_t step) {
-  return at::cos(at::arange(parameter.data.numel(), at::kDouble) * 0.37 + static_cast<double>(step + parameter.offset)).view(parameter.data.sizes());
+  return at::cos(at::arange(parameter.data.numel(), at::kDouble) * 0.37 + static_cast<double>(step + parameter.offset))
+      .view(parameter.data.sizes());
 }
 
 void set_weights(parallel::ParameterStore& store) {

@@ -17,9 +17,9 @@ TEST(Cores, RanksOnTheSameCoresShareThemAndBoundRanksKeepTheirs) {
   };
   for (const auto& c : std::vector<Case>{{{"1111"}, 0, 4},
                                          {{"1111", "1111"}, 1, 2},
-                                         {{"11", "0011"}, 0, 2},          // bound apart
+                                         {{"11", "0011"}, 0, 2},  // bound apart
                                          {{"11", "0011"}, 1, 2},
-                                         {{"11", "11", "11"}, 2, 1},      // more ranks than cores
+                                         {{"11", "11", "11"}, 2, 1},  // more ranks than cores
                                          {{"11111111", "11111111", "11111111"}, 0, 2}}) {
     EXPECT_EQ(fair_share_of_cores(c.masks, c.index), c.threads) << c.masks.front() << " x " << c.masks.size();
   }
@@ -27,7 +27,8 @@ TEST(Cores, RanksOnTheSameCoresShareThemAndBoundRanksKeepTheirs) {
 }
 
 TEST(TorchDtype, MapsBothWays) {
-  for (const auto type : {DType::bf16, DType::fp16, DType::fp32, DType::fp64, DType::u8, DType::u16, DType::u32, DType::u64, DType::i64}) {
+  for (const auto type : {DType::bf16, DType::fp16, DType::fp32, DType::fp64, DType::u8, DType::u16, DType::u32,
+                          DType::u64, DType::i64}) {
     EXPECT_EQ(dtype_of(scalar_type_of(type)), type);
     EXPECT_EQ(c10::elementSize(scalar_type_of(type)), size_bytes(type));
   }

@@ -39,7 +39,8 @@ struct Scalar {
 
 void expect_formula(at::ScalarType type, double tolerance) {
   parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(type));
-  for (const auto& parameter : store.parameters()) parameter.data.copy_(gradient_at(99, parameter.data.numel()).view(parameter.data.sizes()));
+  for (const auto& parameter : store.parameters())
+    parameter.data.copy_(gradient_at(99, parameter.data.numel()).view(parameter.data.sizes()));
   const auto group = comm::make_self_group();
   AdamW optimizer(store, *group, options());
   std::vector<std::vector<Scalar>> expected;
@@ -56,7 +57,8 @@ void expect_formula(at::ScalarType type, double tolerance) {
       const at::Tensor gradient = gradient_at(step, parameter.data.numel());
       parameter.grad.copy_(gradient.view(parameter.data.sizes()));
       for (std::size_t i = 0; i < expected[p].size(); ++i) {
-        expected[p][i].step(options(), step, learning_rate, gradient[static_cast<std::int64_t>(i)].item<double>() * kGradScale, parameter.decay);
+        expected[p][i].step(options(), step, learning_rate,
+                            gradient[static_cast<std::int64_t>(i)].item<double>() * kGradScale, parameter.decay);
       }
     }
     optimizer.reduce_gradients();
@@ -68,7 +70,8 @@ void expect_formula(at::ScalarType type, double tolerance) {
     if (master.piece.name.rfind("optim/master/", 0) != 0) continue;
     const at::Tensor got = master.data.to(at::kDouble).view(-1);
     for (std::size_t i = 0; i < expected[p].size(); ++i) {
-      EXPECT_NEAR(got[static_cast<std::int64_t>(i)].item<double>(), expected[p][i].weight, tolerance) << master.piece.name << " " << i;
+      EXPECT_NEAR(got[static_cast<std::int64_t>(i)].item<double>(), expected[p][i].weight, tolerance)
+          << master.piece.name << " " << i;
     }
     EXPECT_TRUE(at::equal(master.data.to(type), store.parameters()[p].data)) << master.piece.name;
     ++p;
@@ -76,10 +79,16 @@ void expect_formula(at::ScalarType type, double tolerance) {
   EXPECT_EQ(p, expected.size());
 }
 
-TEST(AdamW, FollowsTheFormulaInFp64) { expect_formula(at::kDouble, 1e-13); }
+TEST(AdamW, FollowsTheFormulaInFp64) {
+  expect_formula(at::kDouble, 1e-13);
+}
 // Ten updates, each with a handful of roundings of numbers near 1 in fp32: 10 * 8 * 6e-8.
-TEST(AdamW, FollowsTheFormulaInFp32) { expect_formula(at::kFloat, 5e-6); }
-TEST(AdamW, KeepsFp32MastersOfBf16Weights) { expect_formula(at::kBFloat16, 5e-6); }
+TEST(AdamW, FollowsTheFormulaInFp32) {
+  expect_formula(at::kFloat, 5e-6);
+}
+TEST(AdamW, KeepsFp32MastersOfBf16Weights) {
+  expect_formula(at::kBFloat16, 5e-6);
+}
 
 TEST(AdamW, StateSharesMemoryAndPublishes) {
   parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kBFloat16));
@@ -87,7 +96,8 @@ TEST(AdamW, StateSharesMemoryAndPublishes) {
   AdamW optimizer(store, *group, options());
   for (const auto& tensor : optimizer.state()) tensor.data.fill_(1.5);
   optimizer.publish_weights();
-  for (const auto& parameter : store.parameters()) EXPECT_TRUE(at::equal(parameter.data, at::full_like(parameter.data, 1.5)));
+  for (const auto& parameter : store.parameters())
+    EXPECT_TRUE(at::equal(parameter.data, at::full_like(parameter.data, 1.5)));
 }
 
 TEST(AdamW, GradNormIsTheNormAndKeepsNotANumber) {
@@ -115,12 +125,21 @@ TEST(Schedule, PassesThroughItsCorners) {
     std::int64_t step;
     double rate;
   };
-  for (const auto& c : std::vector<Case>{
-           {Schedule::cosine, 1, 0.1}, {Schedule::cosine, 10, 1}, {Schedule::cosine, 55, 0.55}, {Schedule::cosine, 100, 0.1},
-           {Schedule::cosine, 200, 0.1}, {Schedule::cosine, 32, 1 - 0.9 * 0.5 * (1 - std::cos(std::acos(-1) * 22 / 90))},
-           {Schedule::linear, 5, 0.5}, {Schedule::linear, 55, 0.55}, {Schedule::linear, 100, 0.1},
-           {Schedule::constant, 100, 1}, {Schedule::wsd, 80, 1}, {Schedule::wsd, 90, 0.55}, {Schedule::wsd, 100, 0.1},
-           {Schedule::wsd, 11, 1}}) {
+  for (const auto& c :
+       std::vector<Case>{{Schedule::cosine, 1, 0.1},
+                         {Schedule::cosine, 10, 1},
+                         {Schedule::cosine, 55, 0.55},
+                         {Schedule::cosine, 100, 0.1},
+                         {Schedule::cosine, 200, 0.1},
+                         {Schedule::cosine, 32, 1 - 0.9 * 0.5 * (1 - std::cos(std::acos(-1) * 22 / 90))},
+                         {Schedule::linear, 5, 0.5},
+                         {Schedule::linear, 55, 0.55},
+                         {Schedule::linear, 100, 0.1},
+                         {Schedule::constant, 100, 1},
+                         {Schedule::wsd, 80, 1},
+                         {Schedule::wsd, 90, 0.55},
+                         {Schedule::wsd, 100, 0.1},
+                         {Schedule::wsd, 11, 1}}) {
     o.schedule = c.schedule;
     EXPECT_NEAR(learning_rate_at(o, c.step, 100), c.rate, 1e-12) << static_cast<int>(c.schedule) << " at " << c.step;
   }

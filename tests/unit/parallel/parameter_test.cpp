@@ -17,7 +17,9 @@ std::vector<plan::ParameterSpec> odd_specs() {
           {.name = "norm", .shape = {7}, .decay = false, .joins_previous = false}};
 }
 
-at::TensorOptions options_of(at::ScalarType type) { return at::TensorOptions().dtype(type); }
+at::TensorOptions options_of(at::ScalarType type) {
+  return at::TensorOptions().dtype(type);
+}
 
 TEST(ParameterStore, AlignsRunsAndKeepsTheirMembersTogether) {
   const ParameterStore store(odd_specs(), options_of(at::kFloat), 3);
@@ -49,8 +51,8 @@ TEST(ParameterStore, MergedAndStackedShareMemoryWithTheirParts) {
 }
 
 TEST(ParameterStore, AccumulatesInFp32OrFp64) {
-  for (const auto& [model, accumulation] : {std::pair{at::kBFloat16, at::kFloat}, std::pair{at::kFloat, at::kFloat},
-                                            std::pair{at::kDouble, at::kDouble}}) {
+  for (const auto& [model, accumulation] :
+       {std::pair{at::kBFloat16, at::kFloat}, std::pair{at::kFloat, at::kFloat}, std::pair{at::kDouble, at::kDouble}}) {
     ParameterStore store(odd_specs(), options_of(model));
     EXPECT_FALSE(store["q"].grad.defined());
     store.allocate_grad();
