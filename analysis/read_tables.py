@@ -122,7 +122,8 @@ def _read_scores_h5(path):
         with h5py.File(path, "r") as file:
             _check_version(file.attrs.get("schema_version"), path)
             columns = {}
-            for name in file.attrs["columns"].split(","):
+            names = file.attrs["columns"]  # a string of fixed length reads as bytes
+            for name in (names.decode() if isinstance(names, bytes) else names).split(","):
                 values = file[name][()]
                 columns[name] = json.loads(values) if isinstance(values, bytes) else values  # text columns are JSON lists
     except (OSError, KeyError, ValueError) as error:
