@@ -2,6 +2,7 @@
 // and takes sums; when duplicates are known on all ranks, the second encodes. See docs/formats.md for what it leaves.
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,6 +28,13 @@ using Json = nlohmann::ordered_json;
 constexpr double kSecondsPerLine = 10;        // of progress
 constexpr std::int64_t kDocumentsPerLook = 512;  // between two looks at whether another rank has failed
 
+double in_tenths(double value) { return std::round(value * 10) / 10; }
+
+std::string speed_of(std::int64_t documents, std::int64_t bytes, double seconds) {
+  return text_of(std::llround(static_cast<double>(documents) / seconds), " documents/s, ",
+                 in_tenths(static_cast<double>(bytes) / seconds / 1e6), " MB/s");
+}
+
 /// Says how far this process is, and whether it should go on.
 class Progress {
  public:
@@ -43,10 +51,8 @@ class Progress {
  private:
   void tell() {
     told_s_ = watch_.elapsed_s();
-    log::info(what_, num_ranks_ > 1 ? text_of(" (rank 0 of ", num_ranks_, ")") : "", ": ", documents_, " documents, ",
-              bytes_ / 1'000'000, " MB", total_bytes_ > 0 ? text_of(" of about ", total_bytes_ / 1'000'000) : "", ", ",
-              static_cast<std::int64_t>(static_cast<double>(documents_) / told_s_), " documents/s, ",
-              static_cast<double>(static_cast<std::int64_t>(static_cast<double>(bytes_) / told_s_ / 1e5)) / 10, " MB/s");
+    log::info(what_, num_ranks_ > 1 ? text_of(" (rank 0 of ", num_ranks_, ")") : "", ": ", documents_, " documents, ", bytes_ / 1'000'000,
+              " MB of about ", total_bytes_ / 1'000'000, ", ", speed_of(documents_, bytes_, told_s_));
   }
 
   std::string what_;
@@ -185,9 +191,8 @@ class TokenizeRun {
     documents = group_.all_reduce_value(documents, comm::ReduceOp::sum);
     bytes = group_.all_reduce_value(bytes, comm::ReduceOp::sum);
     seconds = std::max(group_.all_reduce_value(seconds, comm::ReduceOp::max), 1e-3);
-    log::info(what, " ", documents, " documents, ", bytes / 1'000'000, " MB in ", duration_text(seconds), " on ", group_.size(),
-              group_.size() == 1 ? " rank: " : " ranks: ", static_cast<std::int64_t>(static_cast<double>(documents) / seconds), " documents/s, ",
-              static_cast<double>(static_cast<std::int64_t>(static_cast<double>(bytes) / seconds / 1e5)) / 10, " MB/s");
+    log::info(what, " ", documents, " documents, ", in_tenths(static_cast<double>(bytes) / 1e6), " MB in ", in_tenths(seconds), " s on ",
+              group_.size(), group_.size() == 1 ? " rank: " : " ranks: ", speed_of(documents, bytes, seconds));
   }
 
   comm::Group& group_;
