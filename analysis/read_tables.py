@@ -111,7 +111,7 @@ def read_scores(path):
     if path.suffix == ".h5":
         return _checked_scores(_read_scores_h5(path), path)
     try:
-        frame = pandas.read_csv(path, keep_default_na=False, na_values=[""], dtype={"config_hash": str, "model": str, "subset": str, "seed": str})
+        frame = pandas.read_csv(path, keep_default_na=False, na_values=[""], dtype={"config_hash": str, "model": str, "subset": str})
     except (OSError, ValueError, pandas.errors.ParserError) as error:
         raise TableError(f"{path}: {error}") from error
     return _checked_scores(frame, path)
