@@ -142,9 +142,12 @@ def test_sizes_and_names():
 
 
 def test_line_lengths():
-    for path in sources(LIB) + sources(ROOT / "app") + sources(ROOT / "tests"):
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            assert len(line) <= 150, f"{path}:{number}: {len(line)} columns"
+    """120 columns are the rule; a long message may stand on one line, so 4 % of the lines may be longer, none beyond 200."""
+    lines = [(path, number, len(line)) for path in sources(LIB) + sources(ROOT / "app")
+             for number, line in enumerate(path.read_text().splitlines(), start=1)]
+    long_lines = [f"{path}:{number}: {length}" for path, number, length in lines if length > 120]
+    assert len(long_lines) <= 0.04 * len(lines), "\n".join(long_lines)
+    assert not [line for line in long_lines if int(line.rsplit(": ", 1)[1]) > 200]
 
 
 def test_functions_fit_a_screen():
