@@ -50,7 +50,6 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
   Subject subject;
   comm::agree_after(world.host(), [&] {
     subject.tasks = eval::load_tasks(spec.eval.task, spec.eval.scoring, spec.eval.limit);
-    if (world.host().rank() == 0) require_writable_directory(spec.eval.output);
     subject.weights.emplace(spec.eval.model);
     subject.config = config::parse_model_config(subject.weights->model_config(), subject.weights->directory());
     const std::vector<std::string> files = subject.weights->tokenizer_files();
@@ -60,23 +59,9 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
     if (subject.tokenizer->vocab_size() > subject.config.vocab_size)
       throw DataError(subject.weights->directory(), ": the tokenizer has ", subject.tokenizer->vocab_size(),
                       " pieces, the model only ", subject.config.vocab_size, "; they do not belong together");
+    if (world.host().rank() == 0) require_writable_directory(spec.eval.output);
   });
   return subject;
-}
-
-/// Every rank holds the whole model: one evaluation is many independent items.
-void load_weights(const checkpoint::Weights& weights, parallel::ParameterStore& parameters) {
-  std::vector<comm::ShardedTensor> pieces;
-  for (const parallel::Parameter& parameter : parameters.parameters()) {
-    const std::vector<std::int64_t> shape = parameter.data.sizes().vec();
-    pieces.push_back({.piece = {.name = "model/" + parameter.name,
-                                .dtype = comm::dtype_of(parameter.data.scalar_type()),
-                                .global_shape = shape,
-                                .offset = std::vector<std::int64_t>(shape.size(), 0),
-                                .extent = shape},
-                      .data = parameter.data});
-  }
-  weights.load(pieces);
 }
 
 std::string summary(const Subject& subject) {
@@ -107,7 +92,7 @@ void score_and_write(const EvaluateSpec& spec, Subject& subject, eval::RunIdenti
   const Stopwatch since_start;
   const at::TensorOptions options = at::TensorOptions(world.device()).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
   parallel::ParameterStore parameters(plan::parameter_specs(subject.config), options);
-  comm::agree_after(world.host(), [&] { load_weights(*subject.weights, parameters); });
+  comm::agree_after(world.host(), [&] { subject.weights->load(parallel::whole_tensors(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none);
   const eval::TaskAnswers answers =
       eval::run_tasks(subject.tasks, model, *subject.tokenizer, spec.eval.batch_tokens, world.host(), world.device());

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/text_of.hpp"
+#include "comm/torch_dtype.hpp"
 #include "plan/piece.hpp"
 
 namespace osler::parallel {
@@ -120,6 +121,20 @@ Parameter ParameterStore::stacked(const std::vector<std::string>& names) const {
   whole.data = whole.data.view(shape);
   if (whole.grad.defined()) whole.grad = whole.grad.view(shape);
   return whole;
+}
+
+std::vector<comm::ShardedTensor> whole_tensors(const ParameterStore& parameters, const std::string& group) {
+  std::vector<comm::ShardedTensor> tensors;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const std::vector<std::int64_t> shape = parameter.data.sizes().vec();
+    tensors.push_back({.piece = {.name = group + parameter.name,
+                                 .dtype = comm::dtype_of(parameter.data.scalar_type()),
+                                 .global_shape = shape,
+                                 .offset = std::vector<std::int64_t>(shape.size(), 0),
+                                 .extent = shape},
+                       .data = parameter.data});
+  }
+  return tensors;
 }
 
 }  // namespace osler::parallel

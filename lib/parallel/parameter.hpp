@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/sharded_tensor.hpp"
 #include "plan/parameter_specs.hpp"
 
 namespace osler::parallel {
@@ -60,5 +61,8 @@ class ParameterStore {
   std::int64_t num_elements_ = 0;
   std::int64_t decay_end_ = 0;
 };
+
+/// Every parameter as one whole piece named `group` + its name, for checkpoint::Weights. Shares the store's memory.
+std::vector<comm::ShardedTensor> whole_tensors(const ParameterStore& parameters, const std::string& group);
 
 }  // namespace osler::parallel

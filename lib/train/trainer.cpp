@@ -30,28 +30,14 @@ at::TensorOptions tensor_options(const RunSpec& spec, c10::Device device) {
   return at::TensorOptions(device).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
 }
 
-std::vector<comm::ShardedTensor> whole_tensors(const parallel::ParameterStore& parameters) {
-  std::vector<comm::ShardedTensor> tensors;
-  for (const auto& parameter : parameters.parameters()) {
-    const std::vector<std::int64_t> shape = parameter.data.sizes().vec();
-    tensors.push_back({.piece = {.name = "model/" + parameter.name,
-                                 .dtype = comm::dtype_of(parameter.data.scalar_type()),
-                                 .global_shape = shape,
-                                 .offset = std::vector<std::int64_t>(shape.size(), 0),
-                                 .extent = shape},
-                       .data = parameter.data});
-  }
-  return tensors;
-}
-
 }  // namespace
 
-Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world)
+Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const StopSignals& signals)
     : spec_(spec), inputs_(std::move(inputs)), world_(world), ranks_(world.ranks()), directory_(spec.run.dir),
       parameters_(plan::parameter_specs(inputs_.model_config), tensor_options(spec, world.device()), ranks_.size()),
       stats_(static_cast<std::int64_t>(inputs_.mixture->sources().size()), inputs_.model_config.num_layers,
              inputs_.model_config.num_experts, world.device()),
-      time_limit_(spec.run.max_hours) {
+      signals_(signals), time_limit_(spec.run.max_hours) {
   parameters_.allocate_grad();
   model_ = std::make_unique<model::Model>(inputs_.model_config, parameters_, spec_.parallel.recompute);
   start_or_resume();
@@ -73,7 +59,7 @@ void Trainer::start_or_resume() {
         log::info("changed since ", *newest, ": ", line);
     } else {
       if (inputs_.weights)
-        inputs_.weights->load(whole_tensors(parameters_));
+        inputs_.weights->load(parallel::whole_tensors(parameters_, "model/"));
       else
         model::initialize(parameters_, inputs_.model_config, spec_.run.seed);
       optimizer_ = std::make_unique<optim::AdamW>(parameters_, ranks_, spec_.optim);
