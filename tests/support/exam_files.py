@@ -102,7 +102,7 @@ def _write_fast_tokenizer(folder):
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     vocab = {model.id_to_piece(i): i for i in range(model.vocab_size())}
     merges = []
-    for piece, i in vocab.items():   # ids stand in the order in which the merges were learned
+    for piece, i in sorted(vocab.items(), key=lambda entry: -model.get_score(entry[1])):   # the best score merges first
         if not (model.is_control(i) or model.is_byte(i) or model.is_unknown(i)):
             merges += sorted(((piece[:k], piece[k:]) for k in range(1, len(piece)) if piece[:k] in vocab and piece[k:] in vocab),
                              key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
