@@ -210,8 +210,8 @@ void inspect_csv(const std::string& path) {
 Json parse_or_refuse(const std::string& text, const std::string& where) {
   try {
     return Json::parse(text);
-  } catch (const Json::exception& error) {
-    throw DataError(where, " is not valid JSON: ", error.what());
+  } catch (const Json::parse_error& error) {
+    throw DataError(where, " is not valid JSON at byte ", error.byte);  // without the bytes: they may be text of patients
   }
 }
 
@@ -257,14 +257,12 @@ void inspect_folder(const std::string& path, Depth depth) {
     const checkpoint::Listing listing = checkpoint::list_checkpoints(root);
     return !listing.steps.empty() || !listing.remnants.empty() || !listing.bad.empty() || !listing.temporary.empty();
   };
-  if (checkpoint::has_manifest(path)) return inspect_checkpoint(path, depth);
+  if (checkpoint::looks_like_checkpoint(path)) return inspect_checkpoint(path, depth);
   if (fs::exists(path + "/config.json")) return inspect_hugging_face(path, depth);
   if (holds(path + "/checkpoints")) return inspect_run(path, path + "/checkpoints", depth);
   if (holds(path)) return inspect_run(path, path, depth);
   if (fs::exists(path + "/scores.csv")) return inspect_csv(path + "/scores.csv");
   if (fs::exists(path + "/results.json")) return inspect_results(path + "/results.json");
-  if (path.find("step_") != std::string::npos || path.find(".bad-") != std::string::npos)
-    throw CheckpointError("'", path, "' has no ", checkpoint::kManifestName, ": not a checkpoint");
   throw DataError("'", path, "' holds nothing that is known here: no checkpoint, no config.json, no results");
 }
 

@@ -42,6 +42,11 @@ bool has_manifest(const std::string& directory) {
   return fs::is_regular_file(directory + "/" + kManifestName, error);
 }
 
+bool looks_like_checkpoint(const std::string& directory) {
+  std::error_code error;
+  return has_manifest(directory) || fs::exists(directory + "/rank_00000.h5", error) || fs::exists(directory + "/" + kIndexName, error);
+}
+
 Listing list_checkpoints(const std::string& root) {
   Listing listing;
   std::error_code error;

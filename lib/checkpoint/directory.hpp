@@ -10,6 +10,8 @@ namespace osler::checkpoint {
 
 std::string step_name(std::int64_t step);
 bool has_manifest(const std::string& directory);
+/// Has a manifest, or what a checkpoint without one would leave: such a folder is damaged, not foreign.
+bool looks_like_checkpoint(const std::string& directory);
 
 struct Listing {
   std::vector<std::int64_t> steps;         ///< with a manifest, newest first

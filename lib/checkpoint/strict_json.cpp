@@ -23,8 +23,11 @@ nlohmann::json parse_strict_json(std::string_view text, const std::string& origi
   };
   try {
     return nlohmann::json::parse(text.begin(), text.end(), guard);
+  } catch (const nlohmann::json::parse_error& error) {
+    // The library's own message repeats what it read: any bytes, perhaps text that must not reach a log.
+    throw DataError(origin, " is not valid JSON at byte ", error.byte);
   } catch (const nlohmann::json::exception& error) {
-    throw DataError(origin, " is not valid JSON: ", error.what());
+    throw DataError(origin, " is not valid JSON: error ", error.id);
   }
 }
 

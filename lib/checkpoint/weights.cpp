@@ -62,7 +62,7 @@ Weights::Weights(const std::string& path, Verify verify) {
   impl->directory = path;
   std::error_code error;
   if (!fs::is_directory(path, error)) throw DataError("'", path, "' is no directory: a Hugging Face model, a checkpoint or a run is wanted");
-  if (has_manifest(path)) {
+  if (looks_like_checkpoint(path)) {
     impl->reader = open_checkpoint(path, verify);
   } else if (holds_checkpoints(path + "/checkpoints") || holds_checkpoints(path)) {
     const std::string root = holds_checkpoints(path + "/checkpoints") ? path + "/checkpoints" : path;
