@@ -8,6 +8,7 @@
 #include "plan/forecast.hpp"
 #include "train/inputs.hpp"
 #include "train/run_directory.hpp"
+#include "train/stop.hpp"
 #include "train/trainer.hpp"
 #include "verbs.hpp"
 
@@ -75,9 +76,10 @@ ExitCode pretrain(comm::World& world, const Arguments& arguments) {
     log::info(directory.path(), " is done already (", directory.done(), "); nothing to do");
     return ExitCode::done;
   }
+  const train::StopSignals signals;
   train::Inputs inputs = train::open_inputs(spec, world);
   if (action == config::Action::dry_run) return print_once(world, summary(spec, inputs)), ExitCode::done;
-  return train::Trainer(spec, std::move(inputs), world).run();
+  return train::Trainer(spec, std::move(inputs), world, signals).run();
 }
 
 }  // namespace osler::app

@@ -77,9 +77,6 @@ Inputs open_inputs(const RunSpec& spec, comm::World& world) {
     RunDirectory(spec.run.dir).require_possible();
     open_model(spec, inputs);
     inputs.mesh = plan::build_mesh(ranks.size(), inputs.model_config, spec.parallel, spec.data);
-    if (spec.data.sequence_length > inputs.model_config.max_position_embeddings)
-      throw ConfigError("data.sequence_length = ", spec.data.sequence_length, " exceeds the model's max_position_embeddings = ",
-                        inputs.model_config.max_position_embeddings);
     open_data(spec, inputs, open_tokenizer(spec, inputs), ranks);
   });
   return inputs;

@@ -30,7 +30,8 @@ class Trainer {
   /// Allocates the model, then resumes from the newest usable checkpoint under run.dir, or loads or initialises the
   /// weights. Throws ConfigError when that checkpoint belongs to another run, CheckpointError, DataError, StorageError:
   /// the same on every rank. *Collective.*
-  Trainer(const RunSpec& spec, Inputs inputs, comm::World& world);
+  /// `signals` are the caller's, because a wish to stop may come while the inputs are still being opened.
+  Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const StopSignals& signals);
   ~Trainer();
 
   /// Runs to the end, to run.stop_at_step, or until somebody wants to stop. Returns done, or requeue when saved and
@@ -101,7 +102,7 @@ class Trainer {
   std::unique_ptr<optim::AdamW> optimizer_;   ///< built once the weights are there: masters are copies of them
   StepStats stats_;
   std::unique_ptr<MetricsFile> metrics_;
-  StopSignals signals_;
+  const StopSignals& signals_;
   TimeLimit time_limit_;
 
   std::int64_t step_ = 0;              ///< completed

@@ -2,6 +2,8 @@
 
 import os
 import random
+import resource
+import signal
 import time
 
 import pytest
@@ -50,7 +52,7 @@ def test_kill_anywhere(world, unbroken, tmp_path):
             else:
                 osler_run.kill_rank(process, int(victim[-1]))
             kills += 1
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert kills >= ROUNDS // 2
     world.pretrain(run_dir, ranks=2, **OPTIONS)
     assert without_timing(read_metrics(run_dir)) == without_timing(read_metrics(expected_dir))
@@ -86,3 +88,24 @@ def test_no_usable_checkpoint_is_said(world, tmp_path):
         path.write_bytes(path.read_bytes()[:100])
     result = world.pretrain(run_dir, expect=4)
     assert "step_000000002" in result.stderr
+
+
+def limit_file_size():
+    """No file of the child may grow beyond 100 kB, less than a rank's part of a checkpoint: a full disk without one."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
+def test_a_disk_that_refuses_every_save(world, tmp_path):
+    # One rank without a launcher: the limit would hit the launcher's own shared memory first.
+    run_dir = tmp_path / "run"
+    options = {**OPTIONS, "checkpoint__interval_steps": 4}
+    world.pretrain(tmp_path / "unbroken", **options)
+    world.pretrain(run_dir, **options, run__stop_at_step=4)
+    process = osler_run.start(["pretrain", *world.pretrain_args(run_dir, **options)], preexec_fn=limit_file_size)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 5, stderr
+    assert stderr.count("failed and is tried again") == 2, "two failed saves do not stop the run, the third does"
+    assert checkpoints(run_dir) == ["step_000000004"], "the previous one is untouched, nothing half-written is left"
+    world.pretrain(run_dir, **options)
+    assert without_timing(read_metrics(run_dir)) == without_timing(read_metrics(tmp_path / "unbroken"))

@@ -114,13 +114,20 @@ def test_bf16_follows_fp32(world, one_rank, tmp_path, mixture):
         assert row["loss"] == pytest.approx(other["loss"], rel=0.02), row["step"]
 
 
-def test_goes_on_from_another_runs_weights(world, one_rank, tmp_path):
-    world.pretrain(tmp_path / "run", model__config=None, model__from=one_rank[False], run__steps=2,
+@pytest.mark.parametrize("what", ["run", "checkpoint", "hugging_face"])
+def test_goes_on_from_weights(world, one_rank, tmp_path, what):
+    weights = one_rank[False] if what == "run" else one_rank[False] / "checkpoints" / "step_000000020"
+    if what == "hugging_face":
+        osler_run.run(["convert", f"--convert.input={weights}", f"--convert.output={tmp_path / 'released'}"])
+        weights = tmp_path / "released"
+    world.pretrain(tmp_path / "run", model__config=None, model__from=weights, model__tokenizer=None, run__steps=2,
                    optim__learning_rate=1e-30, optim__min_learning_rate=1e-30, optim__warmup_steps=0,
                    data__validation=f"held:{world.shards / 'held_out'}", data__validation_sequences=12)
     before = [row["valid/held"] for row in read_metrics(one_rank[False]) if "valid/held" in row][-1]
     after = [row["valid/held"] for row in read_metrics(tmp_path / "run") if "valid/held" in row]
     assert after == [before, before], "the same weights give the same validation loss"
+    kept = tmp_path / "run" / "checkpoints" / "step_000000002" / "tokenizer" / "tokenizer.model"
+    assert kept.read_bytes() == (world.tokenizer / "tokenizer.model").read_bytes(), "the tokenizer comes along"
 
 
 def test_rows_follow_log_every(world, tmp_path):
@@ -158,7 +165,7 @@ BAD_STARTS = [
     ("no such config", {"model__config": "{root}/nowhere.json"}, 1, None, "nowhere.json"),
     ("no such source", {"data__source": "a:1:{root}/nowhere"}, 2, 3, "nowhere"),
     ("vocabulary too large", {"model__config": "{root}/small_vocab.json"}, 1, 3, "vocabulary"),
-    ("sequence too long", {"data__sequence_length": 512}, 1, 2, "max_position_embeddings"),
+    ("sequence too long", {"data__sequence_length": 512}, 1, 2, "data.sequence_length = 512"),
     ("run.dir is a file", {"run__dir": "{root}/small_vocab.json"}, 1, 5, "run.dir"),
     ("unknown key", {"data__global_bach": 3}, 1, 2, "global_batch"),
     ("async", {"checkpoint__async": "true"}, 1, 2, "checkpoint.async"),
