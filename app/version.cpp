@@ -13,6 +13,14 @@
 namespace osler::app {
 namespace {
 
+std::string compiler_version() {
+#ifdef __clang__
+  return __VERSION__;  // names itself
+#else
+  return text_of("GCC ", __VERSION__);
+#endif
+}
+
 std::string cuda_version() {
   int version = 0;  // 13020 is 13.2
   if (cudaRuntimeGetVersion(&version) != cudaSuccess) return "unknown";
@@ -28,14 +36,15 @@ std::string cudnn_version() {
 
 std::string version_text() {
   const std::string revision = OSLER_REVISION;
-  return text_of("osler ", OSLER_VERSION, revision.empty() ? "" : " (" + revision + ")", "\n",  //
-                 "  build     ", OSLER_BUILD_TYPE, ", GCC-compatible ", __VERSION__, "\n",      //
-                 "  LibTorch  ", TORCH_VERSION, "\n",                                           //
-                 "  CUDA      ", cuda_version(), "\n",                                          //
-                 "  cuDNN     ", cudnn_version(), "\n",                                         //
-                 "  NCCL      ", comm::nccl_version(), "\n",                                    //
-                 "  MPI       ", comm::World::mpi_version(), "\n",                              //
-                 "  HDF5      ", store::hdf5_version(), "\n");
+  std::string text = text_of("osler ", OSLER_VERSION, revision.empty() ? "" : " (" + revision + ")", "\n");
+  text += text_of("  build     ", OSLER_BUILD_TYPE, ", ", compiler_version(), "\n");
+  text += text_of("  LibTorch  ", TORCH_VERSION, "\n");
+  text += text_of("  CUDA      ", cuda_version(), "\n");
+  text += text_of("  cuDNN     ", cudnn_version(), "\n");
+  text += text_of("  NCCL      ", comm::nccl_version(), "\n");
+  text += text_of("  MPI       ", comm::World::mpi_version(), "\n");
+  text += text_of("  HDF5      ", store::hdf5_version(), "\n");
+  return text;
 }
 
 }  // namespace osler::app

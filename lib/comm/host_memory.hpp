@@ -3,8 +3,8 @@
 
 namespace osler::comm {
 
-/// Keeps freed memory in the process, as CUDA's caching allocator does, and asks for large pages. Settings the user
-/// made in the environment (MALLOC_*, GLIBC_TUNABLES, THP_MEM_ALLOC_ENABLE) are left alone. No effect without glibc.
+/// Keeps freed memory in the process, as CUDA's caching allocator does. Settings the user made in the environment
+/// (MALLOC_*, GLIBC_TUNABLES) are left alone. No effect without glibc.
 void keep_freed_memory();
 
 }  // namespace osler::comm
