@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -102,7 +103,10 @@ void TokenizeOutput::mark_failed() const noexcept {
 bool TokenizeOutput::is_marked_failed() const noexcept { return access((fs::path(partial_) / kFailed).c_str(), F_OK) == 0; }
 
 void TokenizeOutput::publish(const std::string& report) const {
-  for (const std::string& source : sources_) publish_directory(staging_of(source), (fs::path(folder_) / source).string());
+  for (const std::string& source : sources_) {
+    sync_directory(staging_of(source));
+    publish_directory(staging_of(source), (fs::path(folder_) / source).string());
+  }
   publish_file(report_path(), report);
   remove_folder(partial_);
   sync_directory(folder_);

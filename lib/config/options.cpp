@@ -7,12 +7,16 @@
 namespace osler::config {
 namespace {
 
-constexpr std::array<Choice<Precision>, 3> kPrecisions{{{"fp64", Precision::fp64}, {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}};
+constexpr std::array<Choice<Precision>, 3> kPrecisions{
+    {{"fp64", Precision::fp64}, {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}};
 constexpr std::array<Choice<Recompute>, 3> kRecomputes{
     {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}}};
-constexpr std::array<Choice<Schedule>, 4> kSchedules{
-    {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}, {"constant", Schedule::constant}}};
-constexpr std::array<Choice<AuxLoss>, 3> kAuxLosses{{{"hf", AuxLoss::hf}, {"megatron", AuxLoss::megatron}, {"off", AuxLoss::off}}};
+constexpr std::array<Choice<Schedule>, 4> kSchedules{{{"cosine", Schedule::cosine},
+                                                      {"linear", Schedule::linear},
+                                                      {"wsd", Schedule::wsd},
+                                                      {"constant", Schedule::constant}}};
+constexpr std::array<Choice<AuxLoss>, 3> kAuxLosses{
+    {{"hf", AuxLoss::hf}, {"megatron", AuxLoss::megatron}, {"off", AuxLoss::off}}};
 constexpr std::array<Choice<TextFormat>, 2> kTextFormats{{{"text", TextFormat::text}, {"chat", TextFormat::chat}}};
 constexpr std::array<Choice<Scoring>, 2> kScorings{{{"letter", Scoring::letter}, {"text", Scoring::text}}};
 constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::zero_shot},
@@ -30,27 +34,46 @@ std::string_view name_in(const Choices& choices, Enum value) {
 }
 
 template <class Enum, std::size_t kSize>
-std::span<const Choice<Enum>> all(const std::array<Choice<Enum>, kSize>& choices) { return choices; }
+std::span<const Choice<Enum>> all(const std::array<Choice<Enum>, kSize>& choices) {
+  return choices;
+}
 
 constexpr Interval<double> kBelowOne{.least = 0, .most = 1, .open_above = true};
 
 }  // namespace
 
-std::string_view name_of(Precision value) { return name_in(kPrecisions, value); }
-std::string_view name_of(Recompute value) { return name_in(kRecomputes, value); }
-std::string_view name_of(Schedule value) { return name_in(kSchedules, value); }
-std::string_view name_of(AuxLoss value) { return name_in(kAuxLosses, value); }
-std::string_view name_of(TextFormat value) { return name_in(kTextFormats, value); }
-std::string_view name_of(Scoring value) { return name_in(kScorings, value); }
-std::string_view name_of(Strategy value) { return name_in(kStrategies, value); }
-std::string_view name_of(BadRecords value) { return name_in(kBadRecords, value); }
+std::string_view name_of(Precision value) {
+  return name_in(kPrecisions, value);
+}
+std::string_view name_of(Recompute value) {
+  return name_in(kRecomputes, value);
+}
+std::string_view name_of(Schedule value) {
+  return name_in(kSchedules, value);
+}
+std::string_view name_of(AuxLoss value) {
+  return name_in(kAuxLosses, value);
+}
+std::string_view name_of(TextFormat value) {
+  return name_in(kTextFormats, value);
+}
+std::string_view name_of(Scoring value) {
+  return name_in(kScorings, value);
+}
+std::string_view name_of(Strategy value) {
+  return name_in(kStrategies, value);
+}
+std::string_view name_of(BadRecords value) {
+  return name_in(kBadRecords, value);
+}
 
 std::vector<Field> fields_of(TokenizeOptions& o) {
   FieldList f("tokenize");
   f.list("input", o.input, "SOURCE:PATH", "raw text: a file, a folder or a glob").needed_by({"tokenize"});
-  f.path("tokenizer", o.tokenizer, "SentencePiece model, or Hugging Face directory that holds one").needed_by({"tokenize"});
+  f.path("tokenizer", o.tokenizer, "SentencePiece model, or Hugging Face directory that holds one")
+      .needed_by({"tokenize"});
   f.path("output", o.output, "folder of the token shards").needed_by({"tokenize"});
-  f.text("text_field", o.text_field, "the JSONL field that holds the text").needed_by({"tokenize"});
+  f.text("text_field", o.text_field, "JSONL field of the text; several, with commas between, are joined by newlines").needed_by({"tokenize"});
   f.choice("format", o.format, all(kTextFormats), "what a document is");
   f.flag("deduplicate", o.deduplicate, "drop documents whose text occurred before");
   f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");
@@ -72,7 +95,8 @@ std::vector<Field> fields_of(RunOptions& o) {
   FieldList f("run");
   f.path("dir", o.dir, "folder of checkpoints, metrics and logs").needed_by({"pretrain", "finetune"});
   f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw of the run");
-  f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps", "optimizer steps of the whole run").needed_by({"pretrain", "finetune"});
+  f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps", "optimizer steps of the whole run")
+      .needed_by({"pretrain", "finetune"});
   f.whole("stop_at_step", o.stop_at_step, at_least<std::int64_t>(0), "steps",
           "save and stop early, schedule unchanged; 0: at run.steps");
   f.whole("log_every", o.log_every, at_least<std::int64_t>(1), "steps", "steps between metrics rows");
@@ -86,19 +110,24 @@ std::vector<Field> fields_of(ModelOptions& o) {
   f.path("from", o.from, "Hugging Face directory or checkpoint: weights and config");
   f.path("config", o.config, "a Hugging Face config.json: random initialisation");
   f.path("tokenizer", o.tokenizer,
-         "SentencePiece model or Hugging Face directory whose tokenizer files go into checkpoints; empty: those of model.from");
+         "SentencePiece model or Hugging Face directory whose tokenizer files go into checkpoints; empty: those of "
+         "model.from");
   return f.take();
 }
 
 std::vector<Field> fields_of(DataOptions& o) {
   FieldList f("data");
-  f.list("source", o.source, "NAME:WEIGHT:PATH", "training tokens: weight is the share of tokens, path a shard or a folder of shards")
+  f.list("source", o.source, "NAME:WEIGHT:PATH",
+         "training tokens: weight is the share of tokens, path a shard or a folder of shards")
       .needed_by({"pretrain", "finetune"});
   f.list("validation", o.validation, "NAME:PATH", "held-out tokens, each with its own loss");
-  f.whole("validate_every", o.validate_every, at_least<std::int64_t>(0), "steps", "steps between validations; 0: only at the end");
-  f.whole("validation_sequences", o.validation_sequences, at_least<std::int64_t>(1), "sequences", "of each validation set");
+  f.whole("validate_every", o.validate_every, at_least<std::int64_t>(0), "steps",
+          "steps between validations; 0: only at the end");
+  f.whole("validation_sequences", o.validation_sequences, at_least<std::int64_t>(1), "sequences",
+          "of each validation set");
   f.whole("sequence_length", o.sequence_length, at_least<std::int64_t>(2), "tokens", "length of a packed window");
-  f.whole("global_batch", o.global_batch, at_least<std::int64_t>(1), "sequences", "in one optimizer step, over all ranks");
+  f.whole("global_batch", o.global_batch, at_least<std::int64_t>(1), "sequences",
+          "in one optimizer step, over all ranks");
   f.whole("micro_batch", o.micro_batch, at_least<std::int64_t>(1), "sequences", "in one forward pass of one rank");
   f.flag("cross_document", o.cross_document, "attention crosses document boundaries inside a window");
   return f.take();
@@ -119,7 +148,8 @@ std::vector<Field> fields_of(OptimOptions& o) {
   f.real("min_learning_rate", o.min_learning_rate, at_least(0.0), "", "at the end of the schedule");
   f.whole("warmup_steps", o.warmup_steps, at_least<std::int64_t>(0), "steps", "linear rise from 0");
   f.choice("schedule", o.schedule, all(kSchedules), "way from the peak to the end");
-  f.real("decay_fraction", o.decay_fraction, {.least = 0, .most = 1, .open_below = true}, "", "wsd: share of the steps in the final decay");
+  f.real("decay_fraction", o.decay_fraction, {.least = 0, .most = 1, .open_below = true}, "",
+         "wsd: share of the steps in the final decay");
   f.real("beta1", o.beta1, kBelowOne, "", "AdamW: decay of the first moment");
   f.real("beta2", o.beta2, kBelowOne, "", "AdamW: decay of the second moment");
   f.real("eps", o.eps, above(0), "", "AdamW: added to the root of the second moment");
@@ -131,7 +161,8 @@ std::vector<Field> fields_of(OptimOptions& o) {
 std::vector<Field> fields_of(RouterOptions& o) {
   FieldList f("router");
   f.choice("aux_loss", o.aux_loss, all(kAuxLosses), "load balancing: hf pools all layers, megatron is per layer");
-  Field& aux = f.real("aux_coefficient", o.aux_coefficient, at_least(-1.0), "", "-1: router_aux_loss_coef of config.json");
+  Field& aux =
+      f.real("aux_coefficient", o.aux_coefficient, at_least(-1.0), "", "-1: router_aux_loss_coef of config.json");
   aux.bound = "-1 or >= 0";
   f.real("z_coefficient", o.z_coefficient, at_least(0.0), "", "of the mean squared logsumexp of the router logits");
   return f.take();
@@ -148,7 +179,8 @@ std::vector<Field> fields_of(CheckpointOptions& o) {
 std::vector<Field> fields_of(EvalOptions& o) {
   FieldList f("eval");
   f.path("model", o.model, "Hugging Face directory or checkpoint").needed_by({"evaluate"});
-  f.list("task", o.task, "NAME:PATH", "task by lm-eval's name and the file or folder of its items").needed_by({"evaluate"});
+  f.list("task", o.task, "NAME:PATH", "task by lm-eval's name and the file or folder of its items")
+      .needed_by({"evaluate"});
   f.choice("scoring", o.scoring, all(kScorings), "what is compared: the options' letters or their text");
   f.choice("strategy", o.strategy, all(kStrategies), "how a question is put");
   f.whole("shots", o.shots, at_least<std::int64_t>(0), "", "exemplars before a question");
@@ -170,7 +202,8 @@ std::vector<Field> fields_of(ClusterOptions& o) {
 
 std::vector<Field> fields_of(PlanOptions& o) {
   FieldList f("plan");
-  f.whole("world_size", o.world_size, Interval<std::int64_t>{.least = 1, .most = 1'000'000}, "ranks", "ranks to plan for")
+  f.whole("world_size", o.world_size, Interval<std::int64_t>{.least = 1, .most = 1'000'000}, "ranks",
+          "ranks to plan for")
       .needed_by({"plan"});
   f.path("model_config", o.model_config, "config.json to plan with while model.from is not on this machine");
   return f.take();
@@ -186,6 +219,8 @@ std::vector<Field> EveryOption::fields() {
   return all_fields;
 }
 
-std::string section_of_verb(const std::string& verb) { return verb == "evaluate" ? "eval" : verb; }
+std::string section_of_verb(const std::string& verb) {
+  return verb == "evaluate" ? "eval" : verb;
+}
 
 }  // namespace osler::config

@@ -96,8 +96,7 @@ void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped
   };
   place("tokens", self.tokens());
   place("doc_offsets", bytes_of(self.offsets));
-  const std::span<const std::byte> file = image.bytes();
-  publish_file(self.path, std::string_view(reinterpret_cast<const char*>(file.data()), file.size()));
+  write_file_synced(self.path, image.bytes());
 }
 
 }  // namespace osler::data
