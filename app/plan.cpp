@@ -36,7 +36,8 @@ std::string fixed(double value, int digits) {
 
 std::string with_commas(std::int64_t value) {
   std::string text = std::to_string(value);
-  for (int at = static_cast<int>(text.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) text.insert(static_cast<std::size_t>(at), 1, ',');
+  for (int at = static_cast<int>(text.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
+    text.insert(static_cast<std::size_t>(at), 1, ',');
   return text;
 }
 
@@ -61,7 +62,8 @@ class Report {
   }
   void row(const std::string& what, const std::vector<std::string>& numbers, const std::string& remark) {
     text_ += "  " + padded(what, 22);
-    for (const std::string& number : numbers) text_.append(number.size() < 16 ? 16 - number.size() : 1, ' ').append(number);
+    for (const std::string& number : numbers)
+      text_.append(number.size() < 16 ? 16 - number.size() : 1, ' ').append(number);
     text_ += remark.empty() ? "\n" : "  " + remark + "\n";
   }
   const std::string& text() const { return text_; }
@@ -77,9 +79,10 @@ class Report {
 void report_model(Report& report, const PlanSpec& spec, const plan::Forecast& forecast) {
   const config::ModelConfig& model = spec.input.model;
   report.section("model");
-  report.line("architecture", text_of(model.is_mixture ? "Mixtral" : "Mistral", ", ", model.num_layers, " layers, hidden ", model.hidden_size,
-                                      ", ", model.num_heads, "/", model.num_kv_heads, " heads of ", model.head_dim, ", ffn ",
-                                      model.intermediate_size, ", vocabulary ", model.vocab_size));
+  report.line("architecture",
+              text_of(model.is_mixture ? "Mixtral" : "Mistral", ", ", model.num_layers, " layers, hidden ",
+                      model.hidden_size, ", ", model.num_heads, "/", model.num_kv_heads, " heads of ", model.head_dim,
+                      ", ffn ", model.intermediate_size, ", vocabulary ", model.vocab_size));
   if (model.is_mixture) report.line("experts", text_of(model.num_experts, ", ", model.top_k, " for each token"));
   report.line("parameters", with_commas(forecast.parameters.total));
   report.line("active for a token", with_commas(forecast.parameters.active));
@@ -92,26 +95,35 @@ void report_layout(Report& report, const PlanSpec& spec, const plan::Mesh& mesh,
   report.line("ranks", text_of(mesh.world, " (", cluster.gpu, ", ", cluster.gpus_per_node, " a node)"));
   report.line("dp x tp", text_of(mesh.dp, " x ", mesh.tp));
   if (spec.input.model.is_mixture) report.line("edp x ep", text_of(mesh.edp, " x ", mesh.ep), "experts");
-  report.line("micro-batches", text_of(mesh.accumulation_steps, " of ", spec.input.data.micro_batch), "a step and rank");
+  report.line("micro-batches", text_of(mesh.accumulation_steps, " of ", spec.input.data.micro_batch),
+              "a step and rank");
   if (mesh.tp > 1 || mesh.ep > 1)
     report.line("note", "this version trains with tp = 1 and ep = 1 only: osler pretrain refuses this layout");
   report.section("shards");
   report.row("", {"parameters", "on a rank", "optimizer"}, "");
   for (const plan::ShardRow& row : forecast.shards) {
-    const char* cut = row.cut == plan::Cut::experts ? "cut over ep" : row.cut == plan::Cut::tensor ? "cut over tp" : "whole";
-    report.row(row.what, {with_commas(row.parameters), with_commas(row.rank_parameters), with_commas(row.rank_optimizer)}, cut);
+    const char* cut = row.cut == plan::Cut::experts  ? "cut over ep"
+                      : row.cut == plan::Cut::tensor ? "cut over tp"
+                                                     : "whole";
+    report.row(row.what,
+               {with_commas(row.parameters), with_commas(row.rank_parameters), with_commas(row.rank_optimizer)}, cut);
   }
 }
 
 void report_memory(Report& report, const PlanSpec& spec, const plan::Forecast& forecast) {
-  report.section("memory of a rank, GiB");
-  for (const plan::MemoryItem& item : forecast.memory) report.row(item.what, {fixed(item.num_bytes / kGiB, 2)}, item.formula);
+  const bool is_large = forecast.memory_bytes >= kGiB || forecast.device_bytes > 0;
+  const double unit = is_large ? kGiB : kGiB / 1024;
+  report.section(is_large ? "memory of a rank, GiB" : "memory of a rank, MiB");
+  for (const plan::MemoryItem& item : forecast.memory)
+    report.row(item.what, {fixed(item.num_bytes / unit, 2)}, item.formula);
   std::string verdict;
   if (forecast.device_bytes > 0) {
     verdict = text_of("of ", fixed(forecast.device_bytes / kGiB, 0), " on ", spec.input.cluster.gpu, ": ",
-                      forecast.memory_bytes <= forecast.device_bytes ? "fits" : "DOES NOT FIT; raise tp, ep or recompute, or lower micro_batch");
+                      forecast.memory_bytes <= forecast.device_bytes
+                          ? "fits"
+                          : "DOES NOT FIT; raise tp, ep or recompute, or lower micro_batch");
   }
-  report.row("total", {fixed(forecast.memory_bytes / kGiB, 2)}, verdict);
+  report.row("total", {fixed(forecast.memory_bytes / unit, 2)}, verdict);
 }
 
 void report_work(Report& report, const PlanSpec& spec, const plan::Forecast& forecast) {
@@ -127,7 +139,8 @@ void report_work(Report& report, const PlanSpec& spec, const plan::Forecast& for
     report.line("  " + source.name, counted(static_cast<double>(forecast.run_tokens) * source.weight / weights),
                 fixed(100 * source.weight / weights, 1) + " %");
   const auto checkpoint = static_cast<double>(forecast.checkpoint_bytes);
-  const double held = checkpoint * static_cast<double>(spec.checkpoint.keep + 1);  // the next one is whole before an old one goes
+  const double held =
+      checkpoint * static_cast<double>(spec.checkpoint.keep + 1);  // the next one is whole before an old one goes
   report.line("checkpoint", bytes_text(checkpoint), text_of("every ", spec.checkpoint.interval_steps, " steps"));
   report.line("disk for checkpoints", bytes_text(held), text_of(spec.checkpoint.keep, " kept and one being written"));
 }
@@ -143,9 +156,11 @@ void report_time(Report& report, const PlanSpec& spec, const plan::Mesh& mesh, c
   }
   report.line("compute of a step", fixed(forecast.compute_s, 2) + " s",
               text_of("at ", fixed(100 * forecast.efficiency, 0), " % of the peak (", forecast.efficiency_source, ")"));
-  report.line("communication", fixed(forecast.communication_s, 2) + " s", "gradients and weights between nodes, nothing overlapped");
+  report.line("communication", fixed(forecast.communication_s, 2) + " s",
+              "gradients and weights between nodes, nothing overlapped");
   const double tokens_per_second = static_cast<double>(forecast.tokens_per_step) / forecast.step_s();
-  report.line("tokens per second", counted(tokens_per_second), counted(tokens_per_second / static_cast<double>(mesh.world)) + " a rank");
+  report.line("tokens per second", counted(tokens_per_second),
+              counted(tokens_per_second / static_cast<double>(mesh.world)) + " a rank");
   const double run_s = forecast.step_s() * static_cast<double>(spec.input.run.steps);
   report.line("run", duration_text(run_s), counted(run_s / 3600 * static_cast<double>(mesh.world)) + " device hours");
 }
@@ -160,7 +175,8 @@ config::ModelConfig read_model(const config::ModelOptions& model, const config::
   std::error_code error;
   const std::string beside = model.from + "/config.json";  // enough for a plan, even without the weights
   if (std::filesystem::exists(beside, error)) return read_config_file(beside);
-  if (!std::filesystem::exists(model.from, error) && !plan.model_config.empty()) return read_config_file(plan.model_config);
+  if (!std::filesystem::exists(model.from, error) && !plan.model_config.empty())
+    return read_config_file(plan.model_config);
   const checkpoint::Weights weights(model.from, checkpoint::Verify::sizes);
   return config::parse_model_config(weights.model_config(), weights.directory());
 }
@@ -185,7 +201,8 @@ ExitCode plan(const Arguments& arguments) {
     return ExitCode::done;
   }
   spec.input.model = read_model(spec.model, spec.plan);
-  const plan::Mesh mesh = plan::build_mesh(spec.plan.world_size, spec.input.model, spec.input.parallel, spec.input.data);
+  const plan::Mesh mesh =
+      plan::build_mesh(spec.plan.world_size, spec.input.model, spec.input.parallel, spec.input.data);
   const plan::Forecast forecast = plan::compute_forecast(spec.input, mesh);
   Report report;
   report_model(report, spec, forecast);

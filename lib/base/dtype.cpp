@@ -27,9 +27,13 @@ const Entry& entry_of(DType dtype) {
 
 }  // namespace
 
-std::size_t size_bytes(DType dtype) { return entry_of(dtype).size_bytes; }
+std::size_t size_bytes(DType dtype) {
+  return entry_of(dtype).size_bytes;
+}
 
-std::string_view name_of(DType dtype) { return entry_of(dtype).name; }
+std::string_view name_of(DType dtype) {
+  return entry_of(dtype).name;
+}
 
 DType dtype_from_name(std::string_view name) {
   std::string known;

@@ -47,14 +47,18 @@ void set_identity(int rank, int world_size, const std::string& where) {
   self.prefix = world_size > 1 ? where : std::string();
 }
 
-int rank() { return identity().rank; }
+int rank() {
+  return identity().rank;
+}
 
 // Lines are passed as arguments, never as the format: they may hold braces.
 void write_info(const std::string& line) {
   if (rank() == 0) logger().info("{}", line);
 }
 
-void write_warning(const std::string& line) { logger().warn("{}", prefixed(line)); }
+void write_warning(const std::string& line) {
+  logger().warn("{}", prefixed(line));
+}
 
 void write_error(const std::string& line) {
   logger().error("{}", prefixed(line));

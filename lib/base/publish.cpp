@@ -24,15 +24,22 @@ constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
 
 std::string advice_for(int code) {
   switch (code) {
-    case ENOSPC: return "; free space on this file system or choose another";
-    case EDQUOT: return "; your quota is used up: free space or choose another file system";
+    case ENOSPC:
+      return "; free space on this file system or choose another";
+    case EDQUOT:
+      return "; your quota is used up: free space or choose another file system";
     case EACCES:
-    case EPERM: return "; check the permissions of the path and of every folder above it";
-    case EROFS: return "; the file system is read-only: choose another";
-    case EFBIG: return "; the file is larger than the file system or 'ulimit -f' allows";
+    case EPERM:
+      return "; check the permissions of the path and of every folder above it";
+    case EROFS:
+      return "; the file system is read-only: choose another";
+    case EFBIG:
+      return "; the file is larger than the file system or 'ulimit -f' allows";
     case ENOTEMPTY:
-    case EEXIST: return "; move away what stands there";
-    default: return "";
+    case EEXIST:
+      return "; move away what stands there";
+    default:
+      return "";
   }
 }
 
@@ -111,7 +118,8 @@ std::string write_file_synced(const std::string& path, std::span<const std::byte
     file.sync();
     const auto on_disk = static_cast<std::uint64_t>(file.status().st_size);
     if (on_disk != bytes.size())
-      throw StorageError("'", path, "' has ", on_disk, " bytes on disk after writing ", bytes.size(), ": check the file system");
+      throw StorageError("'", path, "' has ", on_disk, " bytes on disk after writing ", bytes.size(),
+                         ": check the file system");
     file.close();
     return sum.hex();
   } catch (...) {

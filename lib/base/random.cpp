@@ -18,8 +18,12 @@ constexpr int kPhiloxRounds = 10;
 // Four rounds with a strong round function make a pseudo-random permutation (Luby-Rackoff); two more for tiny domains.
 constexpr int kFeistelRounds = 6;
 
-std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+std::uint32_t low(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value);
+}
+std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 /// One-to-one in (a, b) for a fixed seed, so that streams of one seed cannot meet.
 std::array<std::uint32_t, 4> derive(std::uint64_t seed, std::uint64_t a, std::uint64_t b) {
@@ -32,7 +36,8 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::a
   for (int round = 0; round < kPhiloxRounds; ++round) {
     const std::uint64_t product0 = kMultiplier0 * counter[0];
     const std::uint64_t product1 = kMultiplier1 * counter[2];
-    counter = {high(product1) ^ counter[1] ^ key[0], low(product1), high(product0) ^ counter[3] ^ key[1], low(product0)};
+    counter = {high(product1) ^ counter[1] ^ key[0], low(product1), high(product0) ^ counter[3] ^ key[1],
+               low(product0)};
     key[0] += kWeyl0;
     key[1] += kWeyl1;
   }
@@ -60,7 +65,9 @@ std::uint64_t RandomStream::next_u64() {
   return first | static_cast<std::uint64_t>(next_u32()) << 32;
 }
 
-double RandomStream::uniform() { return static_cast<double>(next_u64() >> 11) * 0x1.0p-53; }
+double RandomStream::uniform() {
+  return static_cast<double>(next_u64() >> 11) * 0x1.0p-53;
+}
 
 double RandomStream::normal() {
   if (has_spare_) {
@@ -100,7 +107,8 @@ std::uint64_t Permutation::operator()(std::uint64_t index) const {
     std::uint64_t right = index & mask;
     for (int round = 0; round < kFeistelRounds; ++round) {
       // The top bit of the purpose word sets these calls apart from those of a RandomStream with the same key.
-      const auto word = philox({low(right), purpose_ | static_cast<std::uint32_t>(round + 8) << 28, tweak_[0], tweak_[1]}, key_);
+      const auto word =
+          philox({low(right), purpose_ | static_cast<std::uint32_t>(round + 8) << 28, tweak_[0], tweak_[1]}, key_);
       const std::uint64_t mixed = left ^ (word[0] & mask);
       left = right;
       right = mixed;

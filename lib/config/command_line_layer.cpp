@@ -16,7 +16,8 @@ bool is_common(const std::string& name) {
 }
 
 /// --world-size=8 of `osler plan` becomes --plan.world_size=8.
-std::string with_section(const std::string& arg, const std::string& own_section, const std::vector<std::string>& known_keys) {
+std::string with_section(const std::string& arg, const std::string& own_section,
+                         const std::vector<std::string>& known_keys) {
   if (arg == "-h") return "--help";
   if (!arg.starts_with("--")) return arg;
   const std::size_t equals = std::min(arg.find('='), arg.size());
@@ -64,7 +65,7 @@ CommandLine read_command_line(const std::vector<std::string>& args, const std::s
   try {
     parsed = po::command_line_parser(tokens).options(all).style(kStyle).allow_unregistered().run();
   } catch (const po::error& error) {
-    problems.add(kOrigin, error.what());
+    problems.add_unreadable(kOrigin, error.what());
     return result;
   }
   bool after_unknown = false;
@@ -73,11 +74,11 @@ CommandLine read_command_line(const std::vector<std::string>& args, const std::s
     const bool is_positional = option.string_key.empty() || option.position_key >= 0;
     if (option.unregistered && !is_positional) {
       const std::string name = first.substr(0, first.find('='));
-      problems.add(kOrigin, "unknown option " + name + suggestion_for(name.substr(std::min<std::size_t>(2, name.size())), known_keys));
+      problems.add(kOrigin, "unknown option " + name +
+                                suggestion_for(name.substr(std::min<std::size_t>(2, name.size())), known_keys));
     } else if (is_positional) {
       // What follows an unknown option was meant as its value.
-      if (!after_unknown)
-        problems.add(kOrigin, "'" + first + "' is not an option; options are --section.key=value");
+      if (!after_unknown) problems.add(kOrigin, "'" + first + "' is not an option; options are --section.key=value");
     } else if (option.string_key == "config") {
       result.config_files.insert(result.config_files.end(), option.value.begin(), option.value.end());
     } else if (option.string_key == "print-config") {

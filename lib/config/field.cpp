@@ -51,26 +51,11 @@ std::vector<std::string> texts_of(const std::vector<Item>& items) {
   return texts;
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other.
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> cost(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) {
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        cost[i][j] = i + j;
-        continue;
-      }
-      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-    }
-  }
-  return cost[a.size()][b.size()];
-}
-
 }  // namespace
 
-std::int64_t parse_whole(const std::string& text) { return parse_number<std::int64_t>(text, "a whole number"); }
+std::int64_t parse_whole(const std::string& text) {
+  return parse_number<std::int64_t>(text, "a whole number");
+}
 
 std::uint64_t parse_unsigned(const std::string& text) {
   return parse_number<std::uint64_t>(text, "a whole number that is not negative");
@@ -92,7 +77,11 @@ bool parse_flag(const std::string& text) {
   throw BadValue("'" + text + "' is neither on, yes, 1, true nor off, no, 0, false");
 }
 
-std::string parse_text(const std::string& text) {
+std::string parse_text(const std::string& given) {
+  // A config file trims values; so must the command line, or the resolved INI would not read back.
+  const std::size_t first = given.find_first_not_of(" \t");
+  const std::string text =
+      first == std::string::npos ? "" : given.substr(first, given.find_last_not_of(" \t") - first + 1);
   for (const unsigned char c : text) {
     if (c == '#') throw BadValue("'" + text + "' holds '#', which starts a comment in a config file: rename the path");
     if (c < 0x20 || c == 0x7f) throw BadValue("the value holds a control character");
@@ -103,7 +92,8 @@ std::string parse_text(const std::string& text) {
 NamedPath parse_named_path(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) throw BadValue("'" + text + "' is not NAME:PATH");
-  return {checked_name(text.substr(0, colon), text, "NAME:PATH"), checked_path(text.substr(colon + 1), text, "NAME:PATH")};
+  return {checked_name(text.substr(0, colon), text, "NAME:PATH"),
+          checked_path(text.substr(colon + 1), text, "NAME:PATH")};
 }
 
 WeightedPath parse_weighted_path(const std::string& text) {
@@ -129,7 +119,9 @@ std::string text_of_real(double value) {
   return {text.data(), result.ptr};
 }
 
-std::string text_of_value(const NamedPath& value) { return value.name + ":" + value.path; }
+std::string text_of_value(const NamedPath& value) {
+  return value.name + ":" + value.path;
+}
 
 std::string text_of_value(const WeightedPath& value) {
   return value.name + ":" + text_of_real(value.weight) + ":" + value.path;
@@ -139,18 +131,6 @@ void refuse_choice(const std::string& text, const std::vector<std::string>& name
   const std::string near = nearest_name(text, names);
   throw BadValue("'" + text + "' is not one of " + FieldList::joined(names, ", ") +
                  (near.empty() ? "" : "; did you mean " + near + "?"));
-}
-
-std::string nearest_name(const std::string& text, const std::vector<std::string>& candidates) {
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, text.size() / 3) + 1;  // farther is no help
-  for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(text, candidate);
-    if (distance >= best_distance || distance >= std::max(text.size(), candidate.size())) continue;
-    best = candidate;
-    best_distance = distance;
-  }
-  return best;
 }
 
 Field& FieldList::real(const std::string& name, double& value, Interval<double> interval, const std::string& unit,

@@ -1,5 +1,5 @@
-// One option as the parser sees it: its key, what it may hold, its help, and how text goes in and out of the variable it
-// is bound to. Local to config.
+// One option as the parser sees it: its key, what it may hold, its help, and how text goes in and out of the variable
+// it is bound to. Local to config.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "config/nearest.hpp"
 #include "config/options.hpp"
 
 namespace osler::config {
@@ -51,8 +52,12 @@ struct Interval {
   bool open_above = false;
 };
 template <class T>
-Interval<T> at_least(T least) { return {.least = least}; }
-inline Interval<double> above(double least) { return {.least = least, .open_below = true}; }
+Interval<T> at_least(T least) {
+  return {.least = least};
+}
+inline Interval<double> above(double least) {
+  return {.least = least, .open_below = true};
+}
 
 template <class Enum>
 struct Choice {
@@ -71,8 +76,6 @@ std::string text_of_real(double value);  ///< the shortest text that reads back 
 std::string text_of_value(const NamedPath& value);
 std::string text_of_value(const WeightedPath& value);
 [[noreturn]] void refuse_choice(const std::string& text, const std::vector<std::string>& names);
-/// The candidate closest in spelling, "" when none is close.
-std::string nearest_name(const std::string& text, const std::vector<std::string>& candidates);
 
 /// Collects the fields of one section.
 class FieldList {
@@ -81,7 +84,8 @@ class FieldList {
   std::vector<Field> take() { return std::move(fields_); }
 
   template <class T>
-  Field& whole(const std::string& name, T& value, Interval<T> interval, const std::string& unit, const std::string& help) {
+  Field& whole(const std::string& name, T& value, Interval<T> interval, const std::string& unit,
+               const std::string& help) {
     Field& field = add(name, "N", unit, help);
     field.bound = bound_text(interval, [](T bound) { return std::to_string(bound); });
     field.get = [&value] { return std::vector{std::to_string(value)}; };
@@ -96,8 +100,10 @@ class FieldList {
   Field& flag(const std::string& name, bool& value, const std::string& help);
   Field& text(const std::string& name, std::string& value, const std::string& help);
   Field& path(const std::string& name, std::string& value, const std::string& help);
-  Field& one_of(const std::string& name, std::string& value, const std::vector<std::string>& names, const std::string& help);
-  Field& list(const std::string& name, std::vector<NamedPath>& value, const std::string& placeholder, const std::string& help);
+  Field& one_of(const std::string& name, std::string& value, const std::vector<std::string>& names,
+                const std::string& help);
+  Field& list(const std::string& name, std::vector<NamedPath>& value, const std::string& placeholder,
+              const std::string& help);
   Field& list(const std::string& name, std::vector<WeightedPath>& value, const std::string& placeholder,
               const std::string& help);
 

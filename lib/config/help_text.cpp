@@ -8,7 +8,7 @@
 namespace osler::config {
 namespace {
 
-constexpr std::size_t kWidth = 118;       // columns; fits a wide terminal and a printed page in landscape
+constexpr std::size_t kWidth = 118;  // columns; fits a wide terminal and a printed page in landscape
 constexpr std::size_t kHelpColumn = 40;
 
 /// Words of `text` wrapped into the column that starts at kHelpColumn; `head` stands left of it.
@@ -55,8 +55,9 @@ std::string facts_of(const Field& field, const std::string& verb) {
 std::string help_text(const std::string& verb, const std::string& summary, const std::vector<Field>& fields) {
   const std::string own_section = section_of_verb(verb);
   std::string text = "usage: osler " + verb + " [--config F...] [--section.key=value ...]\n\n" + summary + "\n\n";
-  text += entry("--config F...", "INI files of the keys below; later files override earlier ones, the command line overrides files; "
-                                 "a list is replaced as a whole");
+  text += entry("--config F...",
+                "INI files of the keys below; later files override earlier ones, the command line overrides files; "
+                "a list is replaced as a whole");
   text += entry("--print-config", "print the resolved configuration with the origin of each value, and stop");
   text += entry("--dry-run", "check everything, write nothing, and stop");
   text += entry("--help", "this text");
@@ -65,7 +66,8 @@ std::string help_text(const std::string& verb, const std::string& summary, const
     if (field.section() != section) {
       section = field.section();
       text += "\n[" + section + "]";
-      if (section == own_section) text += "  (on the command line --" + section + "." + field.name() + " may be written --" + field.name() + ")";
+      if (section == own_section)
+        text += "  (on the command line --" + section + "." + field.name() + " may be written --" + field.name() + ")";
       text += "\n";
     }
     text += entry("--" + field.key + "=" + field.placeholder, field.help + facts_of(field, verb));
@@ -73,7 +75,8 @@ std::string help_text(const std::string& verb, const std::string& summary, const
   return text;
 }
 
-std::string ini_text(const std::vector<Field>& fields, const std::function<std::string(const std::string& key)>& origin_of) {
+std::string ini_text(const std::vector<Field>& fields,
+                     const std::function<std::string(const std::string& key)>& origin_of) {
   std::string text;
   std::string section;
   for (const Field& field : fields) {

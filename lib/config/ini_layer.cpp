@@ -41,15 +41,16 @@ class LineCheck {
     } else if (text.find('=') == std::string::npos || text.front() == '=') {
       problems_.add(origin, "'" + text + "' is neither [section] nor key = value");
     } else if (text.find('#') != std::string::npos) {
-      problems_.add(origin, "'#' would cut this value short; put comments on lines of their own and rename paths that hold '#'");
+      problems_.add(
+          origin, "'#' would cut this value short; put comments on lines of their own and rename paths that hold '#'");
     } else if (section_known_) {
       accept(text);
       origins_.push_back(origin);
     }
   }
 
-  const std::string& accepted() const { return accepted_; }               ///< what Boost may see
-  const std::vector<std::string>& origins() const { return origins_; }    ///< of its key = value lines, in order
+  const std::string& accepted() const { return accepted_; }             ///< what Boost may see
+  const std::vector<std::string>& origins() const { return origins_; }  ///< of its key = value lines, in order
 
  private:
   void take_section(const std::string& origin, std::string text) {
@@ -67,8 +68,9 @@ class LineCheck {
     }
     const std::vector<std::string> known(sections_.begin(), sections_.end());
     const std::string near = nearest_name(name, known);
-    problems_.add(origin, "unknown section [" + name + "]; " +
-                              (near.empty() ? "known are " + FieldList::joined(known, ", ") : "did you mean [" + near + "]?"));
+    problems_.add(origin,
+                  "unknown section [" + name + "]; " +
+                      (near.empty() ? "known are " + FieldList::joined(known, ", ") : "did you mean [" + near + "]?"));
   }
   void accept(const std::string& line) { accepted_ += line + "\n"; }
 
@@ -87,11 +89,11 @@ Layer read_ini(const std::string& path, const std::vector<std::string>& known_ke
   try {
     text = read_file(path, kMostIniBytes);
   } catch (const Error& error) {
-    problems.add("--config", error.what());
+    problems.add_unreadable("--config", error.what());
     return {};
   }
   if (text.find('\0') != std::string::npos) {
-    problems.add(path, "is not a text file");
+    problems.add_unreadable(path, "is not a text file");
     return {};
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);

@@ -23,10 +23,17 @@ class Problems {
   void add(const std::string& origin, const std::string& problem) {
     lines_.push_back(origin.empty() ? problem : origin + ": " + problem);
   }
+  /// A file or command line of which nothing can be used: what follows from its absence is not worth reporting.
+  void add_unreadable(const std::string& origin, const std::string& problem) {
+    add(origin, problem);
+    has_unreadable_ = true;
+  }
+  bool has_unreadable() const { return has_unreadable_; }
   void throw_if_any() const;  ///< ConfigError, one problem a line
 
  private:
   std::vector<std::string> lines_;
+  bool has_unreadable_ = false;
 };
 
 /// A name as near to `key` as can be offered: "; did you mean X?", or what the section knows, or "".

@@ -40,6 +40,7 @@ struct Parser::Impl {
   std::vector<Field> fields;                                ///< of the bound sections, in the order of add()
   EveryOption every;                                        ///< holds what is set for other verbs
   std::map<std::string, std::vector<std::string>> origins;  ///< of each value; absent: default
+  std::set<std::string> unread;                             ///< keys whose value was refused
 
   template <class Options>
   void add(Options& options) {
@@ -94,6 +95,7 @@ void Parser::Impl::apply(const Field& field, const std::vector<Layer>& layers, P
       field.set(values);
     } catch (const BadValue& problem) {
       problems.add(where.front(), field.key + ": " + problem.what());
+      unread.insert(field.key);
     }
   }
 }
@@ -118,7 +120,7 @@ void Parser::Impl::check_names(const Layer& layer, bool is_command_line, const s
 void Parser::Impl::check_required(Problems& problems) const {
   for (const Field& field : fields) {
     const auto& verbs = field.required_by;
-    if (std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) continue;
+    if (unread.count(field.key) > 0 || std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) continue;
     const auto texts = field.get();
     if (texts.empty() || texts.front().empty() || texts.front() == "0")
       problems.add(origin_of(field.key), field.key + ": is needed by osler " + verb + " (" + field.help + ")");
@@ -131,18 +133,42 @@ Parser::Parser(std::string verb, std::string summary) : impl_(std::make_unique<I
 }
 Parser::~Parser() = default;
 
-void Parser::add(TokenizeOptions& options) { impl_->add(*(impl_->bound.tokenize = &options, &options)); }
-void Parser::add(ConvertOptions& options) { impl_->add(*(impl_->bound.convert = &options, &options)); }
-void Parser::add(RunOptions& options) { impl_->add(*(impl_->bound.run = &options, &options)); }
-void Parser::add(ModelOptions& options) { impl_->add(*(impl_->bound.model = &options, &options)); }
-void Parser::add(DataOptions& options) { impl_->add(*(impl_->bound.data = &options, &options)); }
-void Parser::add(ParallelOptions& options) { impl_->add(*(impl_->bound.parallel = &options, &options)); }
-void Parser::add(OptimOptions& options) { impl_->add(*(impl_->bound.optim = &options, &options)); }
-void Parser::add(RouterOptions& options) { impl_->add(*(impl_->bound.router = &options, &options)); }
-void Parser::add(CheckpointOptions& options) { impl_->add(*(impl_->bound.checkpoint = &options, &options)); }
-void Parser::add(EvalOptions& options) { impl_->add(*(impl_->bound.eval = &options, &options)); }
-void Parser::add(ClusterOptions& options) { impl_->add(*(impl_->bound.cluster = &options, &options)); }
-void Parser::add(PlanOptions& options) { impl_->add(*(impl_->bound.plan = &options, &options)); }
+void Parser::add(TokenizeOptions& options) {
+  impl_->add(*(impl_->bound.tokenize = &options, &options));
+}
+void Parser::add(ConvertOptions& options) {
+  impl_->add(*(impl_->bound.convert = &options, &options));
+}
+void Parser::add(RunOptions& options) {
+  impl_->add(*(impl_->bound.run = &options, &options));
+}
+void Parser::add(ModelOptions& options) {
+  impl_->add(*(impl_->bound.model = &options, &options));
+}
+void Parser::add(DataOptions& options) {
+  impl_->add(*(impl_->bound.data = &options, &options));
+}
+void Parser::add(ParallelOptions& options) {
+  impl_->add(*(impl_->bound.parallel = &options, &options));
+}
+void Parser::add(OptimOptions& options) {
+  impl_->add(*(impl_->bound.optim = &options, &options));
+}
+void Parser::add(RouterOptions& options) {
+  impl_->add(*(impl_->bound.router = &options, &options));
+}
+void Parser::add(CheckpointOptions& options) {
+  impl_->add(*(impl_->bound.checkpoint = &options, &options));
+}
+void Parser::add(EvalOptions& options) {
+  impl_->add(*(impl_->bound.eval = &options, &options));
+}
+void Parser::add(ClusterOptions& options) {
+  impl_->add(*(impl_->bound.cluster = &options, &options));
+}
+void Parser::add(PlanOptions& options) {
+  impl_->add(*(impl_->bound.plan = &options, &options));
+}
 
 Action Parser::parse(const std::vector<std::string>& args) {
   Problems problems;
@@ -162,15 +188,20 @@ Action Parser::parse(const std::vector<std::string>& args) {
   for (const Field& field : impl_->fields) impl_->apply(field, layers, problems);
   const std::vector<Layer> files(layers.begin() + 1, layers.end());
   for (const Field& field : other_fields) impl_->apply(field, files, problems);
+  if (problems.has_unreadable()) problems.throw_if_any();
   impl_->check_required(problems);
-  validate(impl_->bound, impl_->verb, [&](const std::string& key, const std::string& problem) {
+  const Report report = [&](const std::string& key, const std::string& problem) {
     problems.add(impl_->origin_of(key), key + ": " + problem);
-  });
+  };
+  refuse_what_comes_later(impl_->bound, impl_->verb, report);
+  if (impl_->unread.empty()) refuse_contradictions(impl_->bound, impl_->verb, report);
   problems.throw_if_any();
   return line.print_config ? Action::print_config : line.dry_run ? Action::dry_run : Action::run;
 }
 
-std::string Parser::help() const { return help_text(impl_->verb, impl_->summary, impl_->fields); }
+std::string Parser::help() const {
+  return help_text(impl_->verb, impl_->summary, impl_->fields);
+}
 
 std::string Parser::print_config() const {
   return ini_text(impl_->fields, [this](const std::string& key) {
@@ -179,8 +210,12 @@ std::string Parser::print_config() const {
   });
 }
 
-std::string Parser::resolved_ini() const { return ini_text(impl_->fields, nullptr); }
+std::string Parser::resolved_ini() const {
+  return ini_text(impl_->fields, nullptr);
+}
 
-std::string Parser::config_hash() const { return sha256_hex(resolved_ini()); }
+std::string Parser::config_hash() const {
+  return sha256_hex(resolved_ini());
+}
 
 }  // namespace osler::config

@@ -3,43 +3,27 @@
 #include <set>
 
 #include "base/text_of.hpp"
+#include "config/nearest.hpp"
 
 namespace osler::config {
 namespace {
-
-using Report = std::function<void(const std::string&, const std::string&)>;
-
-/// The one place that says what this version does not do; `osler plan` may still forecast the layouts.
-void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report) {
-  const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
-    if (asked) report(key, "not in this version; " + instead);
-  };
-  if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
-  if (bound.parallel && verb != "plan") {
-    refuse(bound.parallel->tp > 1, "parallel.tp", "use 1: all ranks are data-parallel (osler plan forecasts other layouts)");
-    refuse(bound.parallel->ep > 1, "parallel.ep", "use 1: every rank holds all experts (osler plan forecasts other layouts)");
-  }
-  if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
-  if (bound.eval) {
-    refuse(bound.eval->strategy != Strategy::zero_shot, "eval.strategy",
-           text_of("use zero-shot instead of ", name_of(bound.eval->strategy)));
-    refuse(bound.eval->shots > 0, "eval.shots", "use 0");
-  }
-}
 
 template <class Item>
 void refuse_equal_names(const std::vector<Item>& items, const std::string& key, const Report& report) {
   std::set<std::string> seen;
   for (const Item& item : items)
-    if (!seen.insert(item.name).second) report(key, "the name '" + item.name + "' is used twice; results are kept by name");
+    if (!seen.insert(item.name).second)
+      report(key, "the name '" + item.name + "' is used twice; results are kept by name");
 }
 
 void validate_model(const ModelOptions& model, const std::string& verb, const Report& report) {
   const bool needed = verb == "pretrain" || verb == "finetune" || verb == "plan";
   if (!model.from.empty() && !model.config.empty())
-    report("model.config", "model.from is given as well: take weights and config from there, or start at random from model.config");
+    report("model.config",
+           "model.from is given as well: take weights and config from there, or start at random from model.config");
   else if (needed && model.from.empty() && model.config.empty())
-    report("model.from", "is needed: a Hugging Face directory or checkpoint (or model.config for random initialisation)");
+    report("model.from",
+           "is needed: a Hugging Face directory or checkpoint (or model.config for random initialisation)");
 }
 
 void validate_data(const DataOptions& data, const Report& report) {
@@ -47,7 +31,7 @@ void validate_data(const DataOptions& data, const Report& report) {
   refuse_equal_names(data.validation, "data.validation", report);
   if (data.global_batch % data.micro_batch != 0)
     report("data.global_batch", text_of(data.global_batch, " is no multiple of data.micro_batch = ", data.micro_batch,
-                                        "; the nearest are ", nearest_multiples(data.global_batch, data.micro_batch)));
+                                        "; ", nearest_multiples(data.global_batch, data.micro_batch)));
 }
 
 void validate_optim(const OptimOptions& optim, const RunOptions* run, const Report& report) {
@@ -64,18 +48,33 @@ void validate_router(const RouterOptions& router, const Report& report) {
   if (router.aux_coefficient < 0 && !from_config)
     report("router.aux_coefficient", text_of("must be -1 or >= 0, not ", router.aux_coefficient));
   if (router.aux_loss == AuxLoss::off && router.aux_coefficient > 0)
-    report("router.aux_coefficient", text_of("is ", router.aux_coefficient, " but router.aux_loss is off: drop one of them"));
+    report("router.aux_coefficient",
+           text_of("is ", router.aux_coefficient, " but router.aux_loss is off: drop one of them"));
 }
 
 }  // namespace
 
-std::string nearest_multiples(std::int64_t value, std::int64_t step) {
-  const std::int64_t below = value / step * step;
-  return below == 0 ? text_of(step) : text_of(below, " and ", below + step);
+/// The one place that says what this version does not do; `osler plan` may still forecast the layouts.
+void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report) {
+  const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
+    if (asked) report(key, "not in this version; " + instead);
+  };
+  if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
+  if (bound.parallel && verb != "plan") {
+    refuse(bound.parallel->tp > 1, "parallel.tp",
+           "use 1: all ranks are data-parallel (osler plan forecasts other layouts)");
+    refuse(bound.parallel->ep > 1, "parallel.ep",
+           "use 1: every rank holds all experts (osler plan forecasts other layouts)");
+  }
+  if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
+  if (bound.eval) {
+    refuse(bound.eval->strategy != Strategy::zero_shot, "eval.strategy",
+           text_of("use zero-shot instead of ", name_of(bound.eval->strategy)));
+    refuse(bound.eval->shots > 0, "eval.shots", "use 0");
+  }
 }
 
-void validate(const BoundOptions& bound, const std::string& verb, const Report& report) {
-  refuse_what_comes_later(bound, verb, report);
+void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {
   if (bound.model) validate_model(*bound.model, verb, report);
   if (bound.data) validate_data(*bound.data, report);
   if (bound.run && bound.run->stop_at_step > bound.run->steps)

@@ -24,11 +24,11 @@ struct BoundOptions {
   const PlanOptions* plan = nullptr;
 };
 
-/// Calls report(key, problem) for everything that cannot be honoured.
-void validate(const BoundOptions& bound, const std::string& verb,
-              const std::function<void(const std::string& key, const std::string& problem)>& report);
+using Report = std::function<void(const std::string& key, const std::string& problem)>;
 
-/// "8 or 12": the multiples of `step` around `value`, for messages about numbers that do not divide.
-std::string nearest_multiples(std::int64_t value, std::int64_t step);
+/// Reports what this version does not do yet, field by field.
+void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report);
+/// Reports fields that contradict each other; only worth asking when each was read.
+void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report);
 
 }  // namespace osler::config

@@ -21,7 +21,9 @@ constexpr double kMixtureEfficiency = 0.33;
 double width_of(config::Precision precision) {
   return precision == config::Precision::fp64 ? 8 : precision == config::Precision::fp32 ? 4 : 2;
 }
-double accumulation_width_of(config::Precision precision) { return precision == config::Precision::fp64 ? 8 : 4; }
+double accumulation_width_of(config::Precision precision) {
+  return precision == config::Precision::fp64 ? 8 : 4;
+}
 
 struct RankShare {
   std::int64_t dense = 0;
@@ -49,9 +51,9 @@ Kind kind_of(const ParameterSpec& spec) {
 
 /// Elements that one layer keeps of one row for its backward pass.
 struct LayerActivations {
-  double kept = 0;       ///< with selective recompute: residuals, q k v, attention output, gate and up
-  double rebuilt = 0;    ///< what selective recompute makes again: normed inputs (copies for experts), SwiGLU products
-  double inputs = 0;     ///< all that full recompute keeps
+  double kept = 0;     ///< with selective recompute: residuals, q k v, attention output, gate and up
+  double rebuilt = 0;  ///< what selective recompute makes again: normed inputs (copies for experts), SwiGLU products
+  double inputs = 0;   ///< all that full recompute keeps
 };
 LayerActivations activations_of_row(const config::ModelConfig& model) {
   const auto hidden = static_cast<double>(model.hidden_size);
@@ -72,12 +74,14 @@ MemoryItem activations(const ForecastInput& input, double rows) {
   const double whole_layer = (row.kept + row.rebuilt) * bytes_of_element;
   switch (input.parallel.recompute) {
     case config::Recompute::none:
-      return {"activations", layers * whole_layer, "all layers: residuals, normed inputs, q k v, attention, gate up, products"};
+      return {"activations", layers * whole_layer,
+              "all layers: residuals, normed inputs, q k v, attention, gate up, products"};
     case config::Recompute::selective:
       return {"activations", layers * row.kept * bytes_of_element + row.rebuilt * bytes_of_element,
               "all layers: residuals, q k v, attention, gate up; one layer's rebuilt parts"};
     case config::Recompute::full:
-      return {"activations", layers * row.inputs * bytes_of_element + whole_layer, "every layer's inputs; one layer run again"};
+      return {"activations", layers * row.inputs * bytes_of_element + whole_layer,
+              "every layer's inputs; one layer run again"};
   }
   return {};
 }
@@ -89,7 +93,8 @@ std::vector<MemoryItem> memory_items(const ForecastInput& input, const Mesh& mes
   const double sharded = static_cast<double>(share.dense) / static_cast<double>(mesh.dp) +
                          static_cast<double>(share.experts) / static_cast<double>(mesh.edp);
   const bool has_masters = input.parallel.dtype == config::Precision::bf16;
-  const double rows = static_cast<double>(input.data.micro_batch * input.data.sequence_length) / static_cast<double>(mesh.tp);
+  const double rows =
+      static_cast<double>(input.data.micro_batch * input.data.sequence_length) / static_cast<double>(mesh.tp);
   const double chunk = std::min(rows, static_cast<double>(kLossChunkRows));
   const auto hidden = static_cast<double>(input.model.hidden_size);
   const LayerActivations row = activations_of_row(input.model);
@@ -98,9 +103,11 @@ std::vector<MemoryItem> memory_items(const ForecastInput& input, const Mesh& mes
   items.push_back({"weights", held * width, text_of(width, " B each, in ", name_of(input.parallel.dtype))});
   items.push_back({"gradients", held * wide, text_of(wide, " B each, summed in fp", wide * 8)});
   items.push_back({"optimizer", sharded * wide * (has_masters ? 3 : 2),
-                   text_of(has_masters ? "master and " : "", "two moments, ", wide, " B each, sharded over dp = ", mesh.dp)});
+                   text_of(has_masters ? "master and " : "", "two moments, ", wide, " B each, sharded over dp = ",
+                           mesh.dp, input.model.is_mixture ? text_of(", experts over edp = ", mesh.edp) : "")});
   items.push_back(activations(input, rows));
-  items.push_back({"backward workspace", (row.kept + row.rebuilt) * rows * width, "gradients of one layer's activations"});
+  items.push_back(
+      {"backward workspace", (row.kept + row.rebuilt) * rows * width, "gradients of one layer's activations"});
   items.push_back({"loss", chunk * static_cast<double>(input.model.vocab_size) * width + 3 * rows * hidden * width,
                    text_of(chunk, " rows of logits; hidden states and their gradient")});
   if (input.cluster.gpu != "cpu") items.push_back({"runtime", kRuntimeBytes, "CUDA context, cuBLAS, NCCL (assumed)"});
@@ -112,7 +119,8 @@ std::vector<MemoryItem> memory_items(const ForecastInput& input, const Mesh& mes
 double communication_seconds(const ForecastInput& input, const Mesh& mesh, const RankShare& share) {
   const double bytes_each = accumulation_width_of(input.parallel.dtype) + width_of(input.parallel.dtype);
   const auto ring = [&](std::int64_t count, std::int64_t group, std::int64_t stride) {
-    if (group * stride <= input.cluster.gpus_per_node) return 0.0;  // inside a node: NVLink, an order of magnitude faster
+    if (group * stride <= input.cluster.gpus_per_node)
+      return 0.0;  // inside a node: NVLink, an order of magnitude faster
     const double passes = static_cast<double>(group - 1) / static_cast<double>(group);
     return static_cast<double>(count) * bytes_each * passes / (input.cluster.network_gbytes_per_s * 1e9);
   };
@@ -158,7 +166,8 @@ Forecast compute_forecast(const ForecastInput& input, const Mesh& mesh) {
   const double peak = peak_flops(input.cluster.gpu, input.parallel.dtype);
   if (peak == 0) return forecast;
   forecast.efficiency = input.model.is_mixture ? kMixtureEfficiency : kDenseEfficiency;
-  forecast.efficiency_source = input.model.is_mixture ? "Mixtral-8x7B on H100, Megatron-LM v0.6" : "MPT-7B on 8 H100, llm-foundry";
+  forecast.efficiency_source =
+      input.model.is_mixture ? "Mixtral-8x7B on H100, Megatron-LM v0.6" : "MPT-7B on 8 H100, llm-foundry";
   forecast.compute_s = static_cast<double>(forecast.tokens_per_step) * forecast.flops_per_token /
                        (static_cast<double>(mesh.world) * peak * forecast.efficiency);
   forecast.communication_s = communication_seconds(input, mesh, share);

@@ -19,8 +19,8 @@ struct MemoryItem {
   std::string formula;
 };
 
-/// How parameters of one kind are cut: matrices of attention, feed-forward, embedding and head over tp, experts over ep,
-/// norms and routers not at all.
+/// How parameters of one kind are cut: matrices of attention, feed-forward, embedding and head over tp, experts over
+/// ep, norms and routers not at all.
 enum class Cut { none, tensor, experts };
 struct ShardRow {
   std::string what;
@@ -34,18 +34,18 @@ std::vector<ShardRow> shard_table(const config::ModelConfig& model, const Mesh& 
 struct Forecast {
   ParameterCount parameters;
   std::vector<ShardRow> shards;
-  std::int64_t rank_parameters = 0;     ///< held by one rank
-  std::vector<MemoryItem> memory;       ///< of one rank; experts evenly loaded
-  double memory_bytes = 0;              ///< their sum
-  double device_bytes = 0;              ///< 0 where unknown (cpu)
+  std::int64_t rank_parameters = 0;  ///< held by one rank
+  std::vector<MemoryItem> memory;    ///< of one rank; experts evenly loaded
+  double memory_bytes = 0;           ///< their sum
+  double device_bytes = 0;           ///< 0 where unknown (cpu)
   std::int64_t tokens_per_step = 0;
-  std::int64_t run_tokens = 0;          ///< run.steps * tokens_per_step
-  std::int64_t checkpoint_bytes = 0;    ///< one checkpoint
+  std::int64_t run_tokens = 0;        ///< run.steps * tokens_per_step
+  std::int64_t checkpoint_bytes = 0;  ///< one checkpoint
   double flops_per_token = 0;
-  double efficiency = 0;                ///< assumed share of the peak
+  double efficiency = 0;  ///< assumed share of the peak
   std::string efficiency_source;
-  double compute_s = 0;                 ///< of a step; 0 where the device's peak is unknown
-  double communication_s = 0;           ///< of a step, if nothing overlapped
+  double compute_s = 0;        ///< of a step; 0 where the device's peak is unknown
+  double communication_s = 0;  ///< of a step, if nothing overlapped
   double step_s() const { return compute_s + communication_s; }
 };
 
@@ -58,7 +58,8 @@ struct ForecastInput {
 };
 Forecast compute_forecast(const ForecastInput& input, const Mesh& mesh);
 
-/// Bytes of one checkpoint: master (fp64 runs: weight) and two moments of every parameter; weights are not stored twice.
+/// Bytes of one checkpoint: master (fp64 runs: weight) and two moments of every parameter; weights are not stored
+/// twice.
 std::int64_t checkpoint_bytes(const config::ModelConfig& model, config::Precision precision);
 
 }  // namespace osler::plan

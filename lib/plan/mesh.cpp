@@ -1,35 +1,24 @@
 #include "plan/mesh.hpp"
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
+#include "config/nearest.hpp"
 
 namespace osler::plan {
 namespace {
 
-/// "16 and 32": the nearest multiples of `step` below and above `value`.
-std::string nearest_multiples(std::int64_t value, std::int64_t step) {
-  const std::int64_t below = value / step * step;
-  return below == 0 ? text_of("use ", step) : text_of("the nearest are ", below, " and ", below + step);
-}
-
-/// "2 and 4": the nearest divisors of `whole` below and above `value`.
-std::string nearest_divisors(std::int64_t value, std::int64_t whole) {
-  std::int64_t below = std::min(value, whole);
-  while (whole % below != 0) --below;
-  std::int64_t above = value;
-  while (above < whole && whole % above != 0) ++above;
-  return above >= whole && below == whole ? text_of("use ", below) : text_of("the nearest are ", below, " and ", std::min(above, whole));
-}
+using config::nearest_divisors;
+using config::nearest_multiples;
 
 void check_tensor_parallel(const config::ModelConfig& model, const config::ParallelOptions& parallel,
                            const config::DataOptions& data, std::vector<std::string>& problems) {
   const std::int64_t tp = parallel.tp;
   const auto must_divide = [&](std::int64_t whole, const char* what) {
     if (whole % tp != 0)
-      problems.push_back(text_of("parallel.tp = ", tp, " does not divide ", what, " = ", whole, "; ", nearest_divisors(tp, whole)));
+      problems.push_back(
+          text_of("parallel.tp = ", tp, " does not divide ", what, " = ", whole, "; ", nearest_divisors(tp, whole)));
   };
   must_divide(model.num_kv_heads, "the model's key-value heads");
   must_divide(model.num_heads, "the model's attention heads");
@@ -38,8 +27,8 @@ void check_tensor_parallel(const config::ModelConfig& model, const config::Paral
   must_divide(data.sequence_length, "data.sequence_length");  // sequence parallelism
 }
 
-void check_expert_parallel(std::int64_t world, const config::ModelConfig& model, const config::ParallelOptions& parallel,
-                           std::vector<std::string>& problems) {
+void check_expert_parallel(std::int64_t world, const config::ModelConfig& model,
+                           const config::ParallelOptions& parallel, std::vector<std::string>& problems) {
   const std::int64_t ep = parallel.ep;
   if (!model.is_mixture) {
     if (ep > 1) problems.push_back(text_of("parallel.ep = ", ep, ", but the model has no experts; use 1"));
@@ -74,8 +63,9 @@ Mesh build_mesh(std::int64_t world_size, const config::ModelConfig& model, const
     const std::int64_t step = mesh.dp * data.micro_batch;
     mesh.accumulation_steps = data.global_batch / step;
     if (data.global_batch % step != 0)
-      problems.push_back(text_of("data.global_batch = ", data.global_batch, " is no multiple of dp * data.micro_batch = ",
-                                 mesh.dp, " * ", data.micro_batch, "; ", nearest_multiples(data.global_batch, step)));
+      problems.push_back(text_of("data.global_batch = ", data.global_batch,
+                                 " is no multiple of dp * data.micro_batch = ", mesh.dp, " * ", data.micro_batch, "; ",
+                                 nearest_multiples(data.global_batch, step)));
   }
   if (problems.empty()) return mesh;
   std::string text;

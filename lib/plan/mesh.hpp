@@ -12,9 +12,9 @@ namespace osler::plan {
 struct Mesh {
   std::int64_t world = 1;
   std::int64_t tp = 1;
-  std::int64_t dp = 1;   ///< world / tp
+  std::int64_t dp = 1;  ///< world / tp
   std::int64_t ep = 1;
-  std::int64_t edp = 1;  ///< world / ep
+  std::int64_t edp = 1;                 ///< world / ep
   std::int64_t accumulation_steps = 1;  ///< micro-batches of one rank in one optimizer step
 };
 

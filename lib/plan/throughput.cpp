@@ -13,8 +13,9 @@ constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 struct Device {
   const char* name;
-  double bf16, fp32, fp64;  // FLOP/s; NVIDIA data sheets: H100/H200 SXM, A100 SXM. fp64 on tensor cores, fp32 beside them
-  double memory_bytes;      // what the driver leaves of 80, 141 and 80 GB
+  double bf16, fp32,
+      fp64;             // FLOP/s; NVIDIA data sheets: H100/H200 SXM, A100 SXM. fp64 on tensor cores, fp32 beside them
+  double memory_bytes;  // what the driver leaves of 80, 141 and 80 GB
 };
 constexpr std::array kDevices{
     Device{"h100", 989.4e12, 66.9e12, 66.9e12, 79 * kGiB},
@@ -24,8 +25,10 @@ constexpr std::array kDevices{
 };
 
 const Device& device_named(const std::string& gpu) {
-  const auto found = std::find_if(kDevices.begin(), kDevices.end(), [&](const Device& device) { return gpu == device.name; });
-  if (found == kDevices.end()) throw ConfigError("cluster.gpu: '", gpu, "' is unknown; known are h100, h200, a100, cpu");
+  const auto found =
+      std::find_if(kDevices.begin(), kDevices.end(), [&](const Device& device) { return gpu == device.name; });
+  if (found == kDevices.end())
+    throw ConfigError("cluster.gpu: '", gpu, "' is unknown; known are h100, h200, a100, cpu");
   return *found;
 }
 
@@ -38,19 +41,25 @@ double flops_per_token(const config::ModelConfig& config, std::int64_t sequence_
   const auto length = static_cast<double>(sequence_length);
   const double window = std::min(length, static_cast<double>(config.sliding_window.value_or(sequence_length)));
   const double keys = window - window * window / (2 * length);
-  return 6 * (active - look_up) + 12 * static_cast<double>(config.num_layers * config.num_heads * config.head_dim) * keys;
+  return 6 * (active - look_up) +
+         12 * static_cast<double>(config.num_layers * config.num_heads * config.head_dim) * keys;
 }
 
 double peak_flops(const std::string& gpu, config::Precision precision) {
   const Device& device = device_named(gpu);
   switch (precision) {
-    case config::Precision::bf16: return device.bf16;
-    case config::Precision::fp32: return device.fp32;
-    case config::Precision::fp64: return device.fp64;
+    case config::Precision::bf16:
+      return device.bf16;
+    case config::Precision::fp32:
+      return device.fp32;
+    case config::Precision::fp64:
+      return device.fp64;
   }
   throw InternalError("a precision without a peak");
 }
 
-double device_memory_bytes(const std::string& gpu) { return device_named(gpu).memory_bytes; }
+double device_memory_bytes(const std::string& gpu) {
+  return device_named(gpu).memory_bytes;
+}
 
 }  // namespace osler::plan

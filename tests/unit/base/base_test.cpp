@@ -36,8 +36,15 @@ TEST(Errors, CarryTheExitCodeOfTheirKind) {
 }
 
 TEST(DTypes, RoundTripByNameAndRefuseOthers) {
-  for (const auto& [name, bytes] : {std::pair{"bf16", 2u}, {"fp16", 2u}, {"fp32", 4u}, {"fp64", 8u}, {"u8", 1u}, {"u16", 2u},
-                                    {"u32", 4u}, {"u64", 8u}, {"i64", 8u}}) {
+  for (const auto& [name, bytes] : {std::pair{"bf16", 2u},
+                                    {"fp16", 2u},
+                                    {"fp32", 4u},
+                                    {"fp64", 8u},
+                                    {"u8", 1u},
+                                    {"u16", 2u},
+                                    {"u32", 4u},
+                                    {"u64", 8u},
+                                    {"i64", 8u}}) {
     EXPECT_EQ(name_of(dtype_from_name(name)), name);
     EXPECT_EQ(size_bytes(dtype_from_name(name)), bytes);
   }

@@ -19,7 +19,8 @@ using Words4 = std::array<std::uint32_t, 4>;
 TEST(Philox, GivesThePublishedAnswers) {
   EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Words4{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   constexpr std::uint32_t kOnes = 0xffffffff;
-  EXPECT_EQ(philox({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}), (Words4{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
+            (Words4{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Words4{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
@@ -35,8 +36,8 @@ TEST(RandomStream, IsAPureFunctionOfEveryPartOfItsKey) {
   const std::uint64_t high_bit = std::uint64_t{1} << 63;
   for (const auto& other :
        {RandomStream(8, Purpose::test, 1, 2), RandomStream(7 | high_bit, Purpose::test, 1, 2),
-        RandomStream(7, Purpose::init, 1, 2), RandomStream(7, Purpose::test, 2, 1), RandomStream(7, Purpose::test, 1 | high_bit, 2),
-        RandomStream(7, Purpose::test, 1, 2 | high_bit)})
+        RandomStream(7, Purpose::init, 1, 2), RandomStream(7, Purpose::test, 2, 1),
+        RandomStream(7, Purpose::test, 1 | high_bit, 2), RandomStream(7, Purpose::test, 1, 2 | high_bit)})
     EXPECT_NE(base, words(other));
 }
 
@@ -116,7 +117,8 @@ TEST(Permutation, PutsEveryElementEverywhere) {
     for (std::uint64_t i = 0; i < kSize; ++i) ++hits[{i, permutation(i)}];
   }
   ASSERT_EQ(hits.size(), kSize * kSize);
-  for (const auto& [cell, count] : hits) EXPECT_NEAR(count, kTrials / 5.0, 5 * std::sqrt(kTrials * 0.2 * 0.8)) << cell.first;
+  for (const auto& [cell, count] : hits)
+    EXPECT_NEAR(count, kTrials / 5.0, 5 * std::sqrt(kTrials * 0.2 * 0.8)) << cell.first;
 }
 
 }  // namespace

@@ -32,7 +32,9 @@ json mixtral() {
     "transformers_version": "5.23.0", "vocab_size": 100})");
 }
 
-ModelConfig parse(const json& config) { return parse_model_config(config.dump(), "some/config.json"); }
+ModelConfig parse(const json& config) {
+  return parse_model_config(config.dump(), "some/config.json");
+}
 
 std::string problem(const std::string& text) {
   try {
@@ -72,9 +74,10 @@ TEST(ModelConfigFile, ReadsTheFormOfTransformers5) {
 }
 
 TEST(ModelConfigFile, AcceptsWhatMeansTheSame) {
-  for (const char* patch : {R"({"head_dim": 32})", R"({"architectures": null})", R"({"model_type": null})", R"({"hidden_act": null})",
-                            R"({"initializer_range": null})", R"({"attention_bias": false})", R"({"rope_scaling": null})",
-                            R"({"rope_scaling": {"rope_type": "default"}})", R"({"sliding_window": null})"}) {
+  for (const char* patch :
+       {R"({"head_dim": 32})", R"({"architectures": null})", R"({"model_type": null})", R"({"hidden_act": null})",
+        R"({"initializer_range": null})", R"({"attention_bias": false})", R"({"rope_scaling": null})",
+        R"({"rope_scaling": {"rope_type": "default"}})", R"({"sliding_window": null})"}) {
     json config = mistral();
     config.update(json::parse(patch));
     EXPECT_NO_THROW(parse(config)) << patch;
@@ -91,8 +94,10 @@ struct BadPatch {
 
 TEST(ModelConfigFile, RefusesWhatItCannotHonour) {
   for (const auto& [patch, message] : std::initializer_list<BadPatch>{
-           {R"({"architectures": ["LlamaForCausalLM"]})", "\"architectures\" says LlamaForCausalLM but \"model_type\" says mistral"},
-           {R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})", "known are MistralForCausalLM and MixtralForCausalLM"},
+           {R"({"architectures": ["LlamaForCausalLM"]})",
+            "\"architectures\" says LlamaForCausalLM but \"model_type\" says mistral"},
+           {R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})",
+            "known are MistralForCausalLM and MixtralForCausalLM"},
            {R"({"architectures": ["A", "B"]})", "a list of one name"},
            {R"({"architectures": "MistralForCausalLM"})", "a list of one name"},
            {R"({"architectures": null, "model_type": null})", "\"architectures\" is missing"},
@@ -130,12 +135,12 @@ TEST(ModelConfigFile, RefusesWhatItCannotHonour) {
     config.update(json::parse(patch));
     EXPECT_THAT(problem(config.dump()), HasSubstr(message)) << patch;
   }
-  for (const auto& [patch, message] : std::initializer_list<BadPatch>{
-           {R"({"num_local_experts": null})", "\"num_local_experts\" is missing"},
-           {R"({"num_experts_per_tok": 9})", "is 9 but there are 8 experts"},
-           {R"({"router_aux_loss_coef": null})", "\"router_aux_loss_coef\" is missing"},
-           {R"({"router_aux_loss_coef": -1})", "negative"},
-           {R"({"router_jitter_noise": 0.1})", "supports only 0"}}) {
+  for (const auto& [patch, message] :
+       std::initializer_list<BadPatch>{{R"({"num_local_experts": null})", "\"num_local_experts\" is missing"},
+                                       {R"({"num_experts_per_tok": 9})", "is 9 but there are 8 experts"},
+                                       {R"({"router_aux_loss_coef": null})", "\"router_aux_loss_coef\" is missing"},
+                                       {R"({"router_aux_loss_coef": -1})", "negative"},
+                                       {R"({"router_jitter_noise": 0.1})", "supports only 0"}}) {
     json config = mixtral();
     config.update(json::parse(patch));
     EXPECT_THAT(problem(config.dump()), HasSubstr(message)) << patch;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.hpp"
+#include "config/nearest.hpp"
 #include "config/parser.hpp"
 
 namespace osler::config {
@@ -59,7 +60,8 @@ class ParserTest : public testing::Test {
 
 TEST_F(ParserTest, CommandLineBeatsLaterFileBeatsEarlierFileBeatsDefault) {
   const std::string a = file("a.ini", "[run]\nsteps = 10\nlog_every = 3\nseed=5\n[optim]\nbeta1 = 0.5\n");
-  const std::string b = file("b.ini", "\xEF\xBB\xBF# comment\r\n[run] # section\r\n  steps =  20 \r\n\r\nlog_every=4\r\n");
+  const std::string b =
+      file("b.ini", "\xEF\xBB\xBF# comment\r\n[run] # section\r\n  steps =  20 \r\n\r\nlog_every=4\r\n");
   EXPECT_EQ(parse({"--config", a, b, "--run.steps=30", "--optim.eps", "1e-6"}), Action::run);
   EXPECT_EQ(run.steps, 30);
   EXPECT_EQ(run.log_every, 4);
@@ -111,55 +113,56 @@ struct BadCase {
 };
 
 TEST_F(ParserTest, RefusesBadValuesOnTheCommandLine) {
-  for (const auto& [argument, message] : std::initializer_list<BadCase>{
-           {"--run.seed=-1", "run.seed: '-1' is not a whole number that is not negative"},
-           {"--run.seed=18446744073709551616", "out of range"},
-           {"--run.steps=-1", "run.steps: must be >= 0, not -1"},
-           {"--run.steps=5.5", "'5.5' is not a whole number"},
-           {"--run.steps=5x", "'5x' is not a whole number"},
-           {"--run.steps=1e3", "'1e3' is not a whole number"},
-           {"--run.steps=99999999999999999999", "out of range"},
-           {"--run.threads=4294967297", "too large"},
-           {"--optim.learning_rate=nan", "not a finite number"},
-           {"--optim.learning_rate=inf", "not a finite number"},
-           {"--optim.learning_rate=-inf", "not a finite number"},
-           {"--optim.learning_rate=1e400", "out of range"},
-           {"--optim.learning_rate=1,5", "'1,5' is not a number"},
-           {"--optim.learning_rate=0", "must be > 0, not 0"},
-           {"--optim.beta1=1", "must be >= 0 and < 1, not 1"},
-           {"--optim.decay_fraction=0", "must be > 0 and <= 1, not 0"},
-           {"--optim.schedule=cosin", "did you mean cosine?"},
-           {"--optim.schedule=step", "not one of cosine, linear, wsd, constant"},
-           {"--router.aux_coefficient=-0.5", "must be -1 or >= 0"},
-           {"--data.source=a:b", "not NAME:WEIGHT:PATH"},
-           {"--data.source=a:x:/p", "the weight 'x' is not a number"},
-           {"--data.source=a:0:/p", "the weight must be greater than 0"},
-           {"--data.source=a:nan:/p", "not a finite number"},
-           {"--data.source=a:1:", "the path is empty"},
-           {"--data.source=:1:/p", "the name may hold"},
-           {"--data.validation=/just/a/path", "not NAME:PATH"},
-           {"--run.dir=/a/b#c", "'#'"},
-           {"--run.dir=/a\nb", "control character"},
-           {"--run.step=5", "unknown option --run.step; did you mean run.steps?"},
-           {"--run.st=5", "unknown option --run.st; [run] knows dir, seed, steps"},
-           {"--step=5", "unknown option --step"},
-           {"--sequence_length=5", "did you mean data.sequence_length?"},
-           {"--optim.lr=5", "[optim] knows learning_rate, min_learning_rate"},
-           {"--nothing.like=5", "see --help"},
-           {"--conf=x.ini", "unknown option --conf"},
-           {"stray", "'stray' is not an option"},
-           {"-x", "'-x' is not an option"},
-           {"--run.steps", "run.steps"},
-           {"--run.steps=", "run.steps: '' is not a whole number"},
-           {"--run.step=", "unknown option --run.step; did you mean run.steps?"},
-           {"--config=/no/such/file.ini", "/no/such/file.ini"},
-           {"--config=/tmp", "directory"},
-           {"--eval.limit=3", "osler test does not use eval.limit"}}) {
+  for (const auto& [argument, message] :
+       std::initializer_list<BadCase>{{"--run.seed=-1", "run.seed: '-1' is not a whole number that is not negative"},
+                                      {"--run.seed=18446744073709551616", "out of range"},
+                                      {"--run.steps=-1", "run.steps: must be >= 0, not -1"},
+                                      {"--run.steps=5.5", "'5.5' is not a whole number"},
+                                      {"--run.steps=5x", "'5x' is not a whole number"},
+                                      {"--run.steps=1e3", "'1e3' is not a whole number"},
+                                      {"--run.steps=99999999999999999999", "out of range"},
+                                      {"--run.threads=4294967297", "too large"},
+                                      {"--optim.learning_rate=nan", "not a finite number"},
+                                      {"--optim.learning_rate=inf", "not a finite number"},
+                                      {"--optim.learning_rate=-inf", "not a finite number"},
+                                      {"--optim.learning_rate=1e400", "out of range"},
+                                      {"--optim.learning_rate=1,5", "'1,5' is not a number"},
+                                      {"--optim.learning_rate=0", "must be > 0, not 0"},
+                                      {"--optim.beta1=1", "must be >= 0 and < 1, not 1"},
+                                      {"--optim.decay_fraction=0", "must be > 0 and <= 1, not 0"},
+                                      {"--optim.schedule=cosin", "did you mean cosine?"},
+                                      {"--optim.schedule=step", "not one of cosine, linear, wsd, constant"},
+                                      {"--router.aux_coefficient=-0.5", "must be -1 or >= 0"},
+                                      {"--data.source=a:b", "not NAME:WEIGHT:PATH"},
+                                      {"--data.source=a:x:/p", "the weight 'x' is not a number"},
+                                      {"--data.source=a:0:/p", "the weight must be greater than 0"},
+                                      {"--data.source=a:nan:/p", "not a finite number"},
+                                      {"--data.source=a:1:", "the path is empty"},
+                                      {"--data.source=:1:/p", "the name may hold"},
+                                      {"--data.validation=/just/a/path", "not NAME:PATH"},
+                                      {"--run.dir=/a/b#c", "'#'"},
+                                      {"--run.dir=/a\nb", "control character"},
+                                      {"--run.step=5", "unknown option --run.step; did you mean run.steps?"},
+                                      {"--run.st=5", "unknown option --run.st; [run] knows dir, seed, steps"},
+                                      {"--step=5", "unknown option --step"},
+                                      {"--sequence_length=5", "did you mean data.sequence_length?"},
+                                      {"--optim.lr=5", "[optim] knows learning_rate, min_learning_rate"},
+                                      {"--nothing.like=5", "see --help"},
+                                      {"--conf=x.ini", "unknown option --conf"},
+                                      {"stray", "'stray' is not an option"},
+                                      {"-x", "'-x' is not an option"},
+                                      {"--run.steps", "run.steps"},
+                                      {"--run.steps=", "run.steps: '' is not a whole number"},
+                                      {"--run.step=", "unknown option --run.step; did you mean run.steps?"},
+                                      {"--config=/no/such/file.ini", "/no/such/file.ini"},
+                                      {"--config=/tmp", "directory"},
+                                      {"--eval.limit=3", "osler test does not use eval.limit"}}) {
     EXPECT_THAT(problems({argument}), HasSubstr(message)) << argument;
   }
   EXPECT_THAT(problems({"--run.steps=1", "--run.steps=2"}), HasSubstr("run.steps: given twice"));
   const std::string unknown = problems({"--foo", "bar", "--run.steps", "-3"});
-  EXPECT_THAT(unknown, AllOf(HasSubstr("unknown option --foo"), HasSubstr("must be >= 0, not -3"), Not(HasSubstr("'bar'"))));
+  EXPECT_THAT(unknown,
+              AllOf(HasSubstr("unknown option --foo"), HasSubstr("must be >= 0, not -3"), Not(HasSubstr("'bar'"))));
 }
 
 TEST_F(ParserTest, RefusesBadFilesWithFileAndLine) {
@@ -193,13 +196,15 @@ TEST_F(ParserTest, ReportsEveryProblemAtOnce) {
   const std::string text = problems({"--config", file("a.ini", "[run]\nstep = 1\nlog_every = 0\n[optim]\neps = no\n"),
                                      "--data.micro_batch=0", "--nope=1"});
   EXPECT_THAT(text, StartsWith("5 problems in the configuration:\n"));
-  EXPECT_THAT(text, AllOf(HasSubstr(":2: unknown key run.step"), HasSubstr(":3: run.log_every"), HasSubstr(":5: optim.eps"),
-                          HasSubstr("command line: data.micro_batch"), HasSubstr("command line: unknown option --nope")));
+  EXPECT_THAT(text,
+              AllOf(HasSubstr(":2: unknown key run.step"), HasSubstr(":3: run.log_every"), HasSubstr(":5: optim.eps"),
+                    HasSubstr("command line: data.micro_batch"), HasSubstr("command line: unknown option --nope")));
 }
 
 TEST_F(ParserTest, RefusesFieldsThatContradictEachOther) {
   for (const auto& [text, message] : std::initializer_list<BadCase>{
-           {"[data]\nglobal_batch = 10\nmicro_batch = 4\n", "10 is no multiple of data.micro_batch = 4; the nearest are 8 and 12"},
+           {"[data]\nglobal_batch = 10\nmicro_batch = 4\n",
+            "10 is no multiple of data.micro_batch = 4; the nearest are 8 and 12"},
            {"[data]\nsource = a:1:/x\nsource = a:1:/y\n", "the name 'a' is used twice"},
            {"[run]\nsteps = 5\nstop_at_step = 6\n", "run.stop_at_step: 6 is after run.steps = 5"},
            {"[optim]\nmin_learning_rate = 1\n", "is above optim.learning_rate"},
@@ -242,7 +247,8 @@ TEST_F(ParserTest, HelpShowsEveryOptionWithItsFacts) {
   EXPECT_EQ(parse({"-h"}), Action::help);
   const std::string text = parser->help();
   EXPECT_THAT(text, AllOf(HasSubstr("[optim]\n"), HasSubstr("--optim.beta2=X"), HasSubstr(">= 0 and < 1; default 0.95"),
-                          HasSubstr("--optim.schedule=cosine|linear|wsd|constant"), HasSubstr("repeats"), HasSubstr("in steps")));
+                          HasSubstr("--optim.schedule=cosine|linear|wsd|constant"), HasSubstr("repeats"),
+                          HasSubstr("in steps")));
   EXPECT_EQ(parse({"--dry-run"}), Action::dry_run);
 }
 
@@ -260,9 +266,42 @@ TEST(Verbs, MayLeaveOutTheirOwnSectionAndNameWhatTheyNeed) {
     other.parse({"--dtype=int8"});
     FAIL();
   } catch (const ConfigError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("convert.input: is needed by osler convert"), HasSubstr("convert.output: is needed"),
-                                    HasSubstr("'int8' is not one of bf16, fp16, fp32")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("convert.input: is needed by osler convert"), HasSubstr("convert.output: is needed"),
+                      HasSubstr("'int8' is not one of bf16, fp16, fp32")));
   }
+}
+
+TEST(Verbs, AreNotToldWhatFollowsFromAnotherProblem) {
+  const auto message = [](const std::vector<std::string>& args) -> std::string {
+    RunOptions run;
+    Parser parser("pretrain", "");
+    parser.add(run);
+    try {
+      parser.parse(args);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  const std::string absent = message({"--config", "/no/such.ini"});
+  EXPECT_THAT(absent, AllOf(HasSubstr("/no/such.ini"), Not(HasSubstr("needed"))));
+  EXPECT_THAT(message({"--run.dir=d", "--run.steps"}), Not(HasSubstr("needed")));
+  EXPECT_EQ(message({"--run.dir=d", "--run.steps=x", "--run.stop_at_step=5"}),
+            "command line: run.steps: 'x' is not a whole number");
+  EXPECT_THAT(message({"--run.steps=3"}), HasSubstr("run.dir: is needed by osler pretrain"));
+  EXPECT_EQ(message({"--run.dir= d ", "--run.steps=3"}), "accepted");
+}
+
+TEST(Nearest, OffersWhatIsClose) {
+  EXPECT_EQ(nearest_name("cosin", {"linear", "cosine"}), "cosine");
+  EXPECT_EQ(nearest_name("pretrian", {"plan", "pretrain"}), "pretrain");
+  EXPECT_EQ(nearest_name("x", {"plan", "run"}), "");
+  EXPECT_EQ(nearest_multiples(10, 4), "the nearest are 8 and 12");
+  EXPECT_EQ(nearest_multiples(3, 4), "use 4");
+  EXPECT_EQ(nearest_divisors(3, 8), "the nearest are 2 and 4");
+  EXPECT_EQ(nearest_divisors(5, 7), "the nearest are 1 and 7");
+  EXPECT_EQ(nearest_divisors(16, 8), "use 8");
 }
 
 TEST(Verbs, RefuseWhatIsNotInThisVersion) {
@@ -280,9 +319,12 @@ TEST(Verbs, RefuseWhatIsNotInThisVersion) {
     }
     return "accepted";
   };
-  EXPECT_EQ(message("x", {"--tokenize.format=chat"}), "command line: tokenize.format: not in this version; use text instead of chat");
-  EXPECT_THAT(message("pretrain", {"--parallel.tp=2", "--model.from=m"}), HasSubstr("parallel.tp: not in this version"));
-  EXPECT_THAT(message("pretrain", {"--parallel.ep=2", "--model.from=m"}), HasSubstr("parallel.ep: not in this version"));
+  EXPECT_EQ(message("x", {"--tokenize.format=chat"}),
+            "command line: tokenize.format: not in this version; use text instead of chat");
+  EXPECT_THAT(message("pretrain", {"--parallel.tp=2", "--model.from=m"}),
+              HasSubstr("parallel.tp: not in this version"));
+  EXPECT_THAT(message("pretrain", {"--parallel.ep=2", "--model.from=m"}),
+              HasSubstr("parallel.ep: not in this version"));
   EXPECT_EQ(message("plan", {"--parallel.ep=2", "--model.from=m"}), "accepted");
   EXPECT_THAT(message("x", {"--eval.strategy=cot-sc"}), HasSubstr("use zero-shot instead of cot-sc"));
   EXPECT_THAT(message("x", {"--eval.shots=1"}), HasSubstr("eval.shots: not in this version"));

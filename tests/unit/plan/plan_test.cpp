@@ -66,11 +66,12 @@ TEST(Parameters, StandInTheOrderThatTheirUsersRelyOn) {
   }
   EXPECT_EQ(names.size(), 2u + 2 * (4 + 1 + 9) + 5);
   const std::string layer = "model.layers.0.", attention = layer + "self_attn.", moe = layer + "block_sparse_moe.";
-  const std::vector<std::string> start{"model.embed_tokens.weight", attention + "q_proj.weight", attention + "k_proj.weight+",
-                                       attention + "v_proj.weight+", attention + "o_proj.weight", moe + "gate.weight",
-                                       moe + "experts.0.w1.weight", moe + "experts.0.w3.weight+", moe + "experts.1.w1.weight+",
-                                       moe + "experts.1.w3.weight+", moe + "experts.2.w1.weight+", moe + "experts.2.w3.weight+",
-                                       moe + "experts.0.w2.weight", moe + "experts.1.w2.weight+", moe + "experts.2.w2.weight+"};
+  const std::vector<std::string> start{
+      "model.embed_tokens.weight",  attention + "q_proj.weight",  attention + "k_proj.weight+",
+      attention + "v_proj.weight+", attention + "o_proj.weight",  moe + "gate.weight",
+      moe + "experts.0.w1.weight",  moe + "experts.0.w3.weight+", moe + "experts.1.w1.weight+",
+      moe + "experts.1.w3.weight+", moe + "experts.2.w1.weight+", moe + "experts.2.w3.weight+",
+      moe + "experts.0.w2.weight",  moe + "experts.1.w2.weight+", moe + "experts.2.w2.weight+"};
   EXPECT_EQ(std::vector<std::string>(names.begin(), names.begin() + 15), start);
   EXPECT_EQ(names.back(), "model.norm.weight");
 }
@@ -101,15 +102,16 @@ std::vector<std::int64_t> flat_indices(const Piece& piece) {
   for (std::size_t dim = 0; dim < piece.extent.size(); ++dim) {
     std::vector<std::int64_t> next;
     for (const std::int64_t outer : indices)
-      for (std::int64_t i = 0; i < piece.extent[dim]; ++i) next.push_back(outer * piece.global_shape[dim] + piece.offset[dim] + i);
+      for (std::int64_t i = 0; i < piece.extent[dim]; ++i)
+        next.push_back(outer * piece.global_shape[dim] + piece.offset[dim] + i);
     indices = std::move(next);
   }
   return indices;
 }
 
 TEST(Pieces, TileEveryFlatRangeInOrder) {
-  for (const std::vector<std::int64_t>& shape :
-       std::vector<std::vector<std::int64_t>>{{}, {1}, {7}, {3, 4}, {4, 1}, {1, 5}, {2, 3, 4}, {3, 1, 2}, {1, 1, 6}, {2, 2, 3, 2}}) {
+  for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{
+           {}, {1}, {7}, {3, 4}, {4, 1}, {1, 5}, {2, 3, 4}, {3, 1, 2}, {1, 1, 6}, {2, 2, 3, 2}}) {
     const std::int64_t total = num_elements(shape);
     for (std::int64_t begin = 0; begin <= total; ++begin) {
       for (std::int64_t end = begin; end <= total; ++end) {
@@ -158,7 +160,8 @@ TEST(Pieces, IntersectAsTheirElementsDo) {
     }
   }
   EXPECT_GT(overlaps, 100);
-  EXPECT_THROW(intersection(Piece{"a", DType::fp32, {2}, {0}, {2}}, Piece{"b", DType::fp32, {2}, {0}, {2}}), InternalError);
+  EXPECT_THROW(intersection(Piece{"a", DType::fp32, {2}, {0}, {2}}, Piece{"b", DType::fp32, {2}, {0}, {2}}),
+               InternalError);
 }
 
 TEST(Throughput, FlopsPerTokenAreThosePlannedWith) {
@@ -208,14 +211,18 @@ TEST(MeshLayout, RefusesWhatDoesNotDivideAndNamesTheNearest) {
   EXPECT_EQ(problem(3, mistral(), 1, 1, batch(256, 1)),
             "data.global_batch = 256 is no multiple of dp * data.micro_batch = 3 * 1; the nearest are 255 and 258");
   EXPECT_THAT(problem(512, mistral(), 1, 1, batch(256, 1)), HasSubstr("512 * 1; use 512"));
-  EXPECT_THAT(problem(12, mistral(), 3, 1, batch(256, 1)),
-              AllOf(HasSubstr("parallel.tp = 3 does not divide the model's key-value heads = 8; the nearest are 2 and 4"),
-                    HasSubstr("attention heads = 32")));
+  EXPECT_THAT(
+      problem(12, mistral(), 3, 1, batch(256, 1)),
+      AllOf(HasSubstr("parallel.tp = 3 does not divide the model's key-value heads = 8; the nearest are 2 and 4"),
+            HasSubstr("attention heads = 32")));
   EXPECT_THAT(problem(32, mistral(), 16, 1, batch(256, 1)), HasSubstr("key-value heads = 8; use 8"));
-  EXPECT_THAT(problem(7, mistral(), 2, 1, batch(256, 1)), HasSubstr("the world of 7 ranks is no multiple of parallel.tp = 2; for ranks the nearest are 6 and 8"));
+  EXPECT_THAT(problem(7, mistral(), 2, 1, batch(256, 1)),
+              HasSubstr("the world of 7 ranks is no multiple of parallel.tp = 2; for ranks the nearest are 6 and 8"));
   EXPECT_THAT(problem(8, mistral(), 1, 8, batch(256, 1)), HasSubstr("the model has no experts; use 1"));
-  EXPECT_THAT(problem(6, mixtral(), 1, 3, batch(258, 1)), HasSubstr("parallel.ep = 3 does not divide the model's experts = 8; the nearest are 2 and 4"));
-  EXPECT_THAT(problem(4, mixtral(), 1, 8, batch(256, 1)), HasSubstr("the world of 4 ranks is no multiple of parallel.ep = 8; for ranks use 8"));
+  EXPECT_THAT(problem(6, mixtral(), 1, 3, batch(258, 1)),
+              HasSubstr("parallel.ep = 3 does not divide the model's experts = 8; the nearest are 2 and 4"));
+  EXPECT_THAT(problem(4, mixtral(), 1, 8, batch(256, 1)),
+              HasSubstr("the world of 4 ranks is no multiple of parallel.ep = 8; for ranks use 8"));
   config::DataOptions long_windows = batch(256, 1);
   long_windows.sequence_length = 40000;
   EXPECT_THAT(problem(8, mistral(), 1, 1, long_windows), HasSubstr("more than the model's 32768 positions"));
