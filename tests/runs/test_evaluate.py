@@ -137,6 +137,13 @@ def test_any_number_of_ranks_gives_the_same_results(evaluated, model, files, tmp
             assert a == b
 
 
+def test_a_checkpoint_scores_as_the_weights_it_came_from(evaluated, model, files, tmp_path):
+    run(["convert", f"--input={model}", f"--output={tmp_path / 'run' / 'checkpoints' / 'step_000000007'}"])
+    for i, path in enumerate((tmp_path / "run" / "checkpoints" / "step_000000007", tmp_path / "run")):
+        evaluate(path, files, tmp_path / f"eval{i}")
+        assert samples(tmp_path / f"eval{i}") == samples(evaluated[0])
+
+
 def test_more_ranks_than_items(model, files, tmp_path):
     evaluate(model, {"exam": files["exam"]}, tmp_path / "eval", "--eval.limit=2", ranks=3)
     results = json.loads((tmp_path / "eval" / "results.json").read_text())
@@ -226,6 +233,12 @@ def test_what_cannot_be_is_refused_once_on_all_ranks(model, tmp_path, case, rank
     tasks, options, code, words = REFUSED[case]
     process = evaluate(model, tasks, tmp_path / "eval", *options, expect=code, ranks=ranks)
     assert process.stderr.count(words) == 1, process.stderr
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(model, files, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    process = evaluate(model, {"exam": files["exam"]}, tmp_path / "taken" / "eval", expect=5, ranks=2)
+    assert "taken" in process.stderr and "items/s" not in process.stderr
 
 
 def test_a_model_must_be_whole(model, files, tmp_path):
