@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -151,6 +152,7 @@ void run(int argc, char** argv) {
     const double start = now_s(), value = bench.step();
     std::cout << "{\"seconds\": " << now_s() - start << ", \"loss\": " << value << ", \"peak_gb\": " << peak_gb() << "}"
               << std::endl;
+    if (profile) std::cerr << "live " << static_cast<double>(mallinfo2().uordblks + mallinfo2().hblkhd) / 1073741824.0 << " GB\n";
     ++steps;
   }
   if (profile) print_profile();

@@ -141,6 +141,32 @@ TEST(TokenDispatcher, SendsEveryChoiceOnceAndBringsItBack) {
   }
 }
 
+TEST(TokenDispatcher, PaddingOfLargeExpertsAddsNothing) {
+  at::manual_seed(4);
+  const std::int64_t tokens = 601;
+  const at::Tensor expert = at::stack({at::zeros({tokens}, at::kLong), at::arange(tokens).remainder(7) + 1}, 1);
+  const TokenDispatcher dispatcher(expert, 8);
+  EXPECT_EQ(dispatcher.rows_E()[0], 608);   // 601 up to a multiple of 32
+  EXPECT_EQ(dispatcher.rows_E()[1], 86);    // small experts stay as they are
+  const Parameter w = random_parameter({8, 5, 6}, at::kDouble);
+  const at::Tensor x = at::randn({tokens, 6}, at::kDouble).requires_grad_(true);
+  const at::Tensor weight = at::rand({tokens, 2}, at::kDouble).requires_grad_(true);
+  const at::Tensor rows = dispatcher.dispatch(x) * dispatcher.dispatch_weights(weight).unsqueeze(1);
+  const at::Tensor out = dispatcher.combine(GroupedLinear(w)(rows, dispatcher.rows_E()));
+  const at::Tensor dout = at::randn({tokens, 5}, at::kDouble);
+  out.backward(dout);
+  const at::Tensor x2 = x.detach().requires_grad_(true), weight2 = weight.detach().requires_grad_(true);
+  const at::Tensor w2 = w.data.clone().requires_grad_(true);
+  const at::Tensor all = at::einsum("efd,td->tef", {w2, x2});
+  const at::Tensor chosen = all.gather(1, expert.unsqueeze(2).expand({tokens, 2, 5}));
+  const at::Tensor want = (chosen * weight2.unsqueeze(2)).sum(1);
+  want.backward(dout);
+  EXPECT_LT(distance(out, want.detach()), 1e-13);
+  EXPECT_LT(distance(x.grad(), x2.grad()), 1e-13);
+  EXPECT_LT(distance(weight.grad(), weight2.grad()), 1e-13);
+  EXPECT_LT(distance(w.grad, w2.grad()), 1e-13);
+}
+
 TEST(TokenDispatcher, RowsOfOneExpertKeepTheOrderOfTokens) {
   const TokenDispatcher dispatcher(at::tensor({1, 0, 1, 1, 0}, at::kLong).unsqueeze(1), 2);
   const at::Tensor sorted = dispatcher.dispatch(at::arange(5, at::kFloat).unsqueeze(1)).squeeze(1);
