@@ -1,4 +1,5 @@
 // osler evaluate: log-likelihood scores of a model on benchmark files, over all ranks.
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -85,6 +86,7 @@ eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, con
   identity.config_hash = parser.config_hash();
   identity.build = version_text().substr(0, version_text().find('\n'));
   identity.date = utc_timestamp();
+  identity.start_unix_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   return identity;
 }
 

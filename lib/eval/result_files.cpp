@@ -82,6 +82,7 @@ Json run_json(const RunIdentity& identity) {
 Json osler_json(const RunIdentity& identity) {
   return {{"schema_version", kScoresSchemaVersion},
           {"build", identity.build},
+          {"started", identity.date},
           {"checkpoint", identity.checkpoint},
           {"tokens_seen", identity.tokens_seen},
           {"fine_tuned", identity.is_fine_tuned},
@@ -138,7 +139,7 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
   json["n-samples"] = std::move(counts);
   json["config"] = run_json(identity);
   json["git_hash"] = identity.build;
-  json["date"] = identity.date;
+  json["date"] = identity.start_unix_s;
   json["task_hashes"] = std::move(hashes);
   json["model_source"] = "osler";
   json["model_name"] = identity.model;

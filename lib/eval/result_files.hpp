@@ -28,6 +28,7 @@ struct RunIdentity {
   std::string config_hash;
   std::string build;               ///< version and revision
   std::string date;                ///< UTC, start
+  double start_unix_s = 0;         ///< the same in seconds since 1970, as lm-eval notes it
   double elapsed_s = 0;
 };
 
