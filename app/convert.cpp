@@ -35,9 +35,11 @@ class OutputFolder {
     if (!final_name.has_filename()) final_name = final_name.parent_path();
     std::error_code error;
     if (fs::exists(final_name, error) && !(fs::is_directory(final_name, error) && fs::is_empty(final_name, error)))
-      throw ConfigError("convert.output '", path, "' exists already and is not an empty folder: choose another or remove it");
+      throw ConfigError("convert.output '", path,
+                        "' exists already and is not an empty folder: choose another or remove it");
     final_name_ = final_name.string();
-    temporary_ = text_of((final_name.parent_path() / ".tmp-").string(), final_name.filename().string(), "-", std::random_device{}());
+    temporary_ = text_of((final_name.parent_path() / ".tmp-").string(), final_name.filename().string(), "-",
+                         std::random_device{}());
     make_directories(temporary_);
   }
   ~OutputFolder() {
@@ -51,7 +53,8 @@ class OutputFolder {
   void require_space(std::uint64_t num_bytes) const {
     const auto wanted = static_cast<std::uint64_t>(kSpareSpace * static_cast<double>(num_bytes));
     const std::uint64_t available = free_bytes(temporary_);
-    if (available < wanted) throw StorageError("not enough space for '", final_name_, "': ", wanted, " bytes wanted, ", available, " free");
+    if (available < wanted)
+      throw StorageError("not enough space for '", final_name_, "': ", wanted, " bytes wanted, ", available, " free");
   }
   void publish() {
     sync_directory(temporary_);
@@ -113,17 +116,24 @@ void import_model(const config::ConvertOptions& options) {
 // ------------------------------------------------------------------------------- checkpoint -> Hugging Face
 std::string published_dtype(DType dtype) {
   switch (dtype) {
-    case DType::bf16: return "bfloat16";
-    case DType::fp16: return "float16";
-    case DType::fp32: return "float32";
-    case DType::fp64: return "float64";
-    default: throw DataError("weights of dtype ", name_of(dtype), " cannot be exported");
+    case DType::bf16:
+      return "bfloat16";
+    case DType::fp16:
+      return "float16";
+    case DType::fp32:
+      return "float32";
+    case DType::fp64:
+      return "float64";
+    default:
+      throw DataError("weights of dtype ", name_of(dtype), " cannot be exported");
   }
 }
 
 /// The config as it was, unless the weights now have another dtype than it says.
-std::string exported_config(const std::string& text, const config::ModelConfig& config, const std::vector<plan::Piece>& pieces) {
-  const bool uniform = std::all_of(pieces.begin(), pieces.end(), [&](const plan::Piece& p) { return p.dtype == pieces.front().dtype; });
+std::string exported_config(const std::string& text, const config::ModelConfig& config,
+                            const std::vector<plan::Piece>& pieces) {
+  const bool uniform =
+      std::all_of(pieces.begin(), pieces.end(), [&](const plan::Piece& p) { return p.dtype == pieces.front().dtype; });
   const std::string dtype = published_dtype(pieces.front().dtype);
   if (!uniform || config.stored_dtype == dtype) return text;
   auto json = nlohmann::ordered_json::parse(text);
@@ -179,9 +189,10 @@ void copy_file(const std::string& from, const std::string& folder) {
 
 void export_model(const config::ConvertOptions& options) {
   const checkpoint::Weights weights(options.input);
-  const config::ModelConfig config = config::parse_model_config(weights.model_config(), weights.directory() + " config");
-  std::vector<plan::Piece> pieces =
-      choose_model_tensors(config, weights.tensors(), [&](const std::string&) { return "'" + weights.directory() + "'"; });
+  const config::ModelConfig config =
+      config::parse_model_config(weights.model_config(), weights.directory() + " config");
+  std::vector<plan::Piece> pieces = choose_model_tensors(
+      config, weights.tensors(), [&](const std::string&) { return "'" + weights.directory() + "'"; });
   std::uint64_t num_bytes = 0;
   for (plan::Piece& piece : pieces) {
     if (!options.dtype.empty()) piece.dtype = dtype_from_name(options.dtype);
@@ -204,14 +215,17 @@ void export_model(const config::ConvertOptions& options) {
   publish_file(output.path() + "/config.json", exported_config(weights.model_config(), config, pieces));
   for (const std::string& file : weights.tokenizer_files()) copy_file(file, output.path());
   output.publish();
-  log::info("wrote Hugging Face model '", options.output, "': ", pieces.size(), " tensors in ", shards.size(), " files, ", num_bytes, " bytes");
+  log::info("wrote Hugging Face model '", options.output, "': ", pieces.size(), " tensors in ", shards.size(),
+            " files, ", num_bytes, " bytes");
 }
 
 }  // namespace
 
 ExitCode convert(comm::World& world, const Arguments& arguments) {
   config::ConvertOptions options;
-  config::Parser parser("convert", "Turns a Hugging Face model directory into a checkpoint, or a checkpoint (or a run) into a Hugging Face directory.");
+  config::Parser parser("convert",
+                        "Turns a Hugging Face model directory into a checkpoint, or a checkpoint (or a run) into a "
+                        "Hugging Face directory.");
   parser.add(options);
   config::Action action{};
   comm::agree_after(world.host(), [&] { action = parser.parse(arguments); });

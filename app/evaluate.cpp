@@ -40,9 +40,12 @@ void print_once(comm::World& world, const std::string& text) {
 
 DType dtype_of(config::Precision precision) {
   switch (precision) {
-    case config::Precision::fp64: return DType::fp64;
-    case config::Precision::fp32: return DType::fp32;
-    case config::Precision::bf16: return DType::bf16;
+    case config::Precision::fp64:
+      return DType::fp64;
+    case config::Precision::fp32:
+      return DType::fp32;
+    case config::Precision::bf16:
+      return DType::bf16;
   }
   throw InternalError("unknown precision");
 }
@@ -55,7 +58,8 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
     subject.config = config::parse_model_config(subject.weights->model_config(), subject.weights->directory());
     const std::vector<std::string> files = subject.weights->tokenizer_files();
     if (files.empty())
-      throw DataError(subject.weights->directory(), ": no tokenizer files; put the model's tokenizer.model beside its weights");
+      throw DataError(subject.weights->directory(),
+                      ": no tokenizer files; put the model's tokenizer.model beside its weights");
     subject.tokenizer.emplace(std::filesystem::path(files.front()).parent_path().string());
     if (subject.tokenizer->vocab_size() > subject.config.vocab_size)
       throw DataError(subject.weights->directory(), ": the tokenizer has ", subject.tokenizer->vocab_size(),
@@ -66,13 +70,15 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
 }
 
 std::string summary(const Subject& subject) {
-  std::string text = text_of("model  ", subject.weights->directory(), ", ", subject.weights->tokens_seen(), " tokens seen\n");
+  std::string text =
+      text_of("model  ", subject.weights->directory(), ", ", subject.weights->tokens_seen(), " tokens seen\n");
   for (const eval::Task& task : subject.tasks)
     text += text_of("task  ", task.name, ": ", task.questions.size(), " of ", task.num_in_file, " items\n");
   return text;
 }
 
-eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, const config::Parser& parser, comm::World& world) {
+eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, const config::Parser& parser,
+                           comm::World& world) {
   eval::RunIdentity identity;
   identity.model = spec.eval.model;
   identity.checkpoint = subject.weights->directory();
@@ -92,7 +98,8 @@ eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, con
 
 void score_and_write(const EvaluateSpec& spec, Subject& subject, eval::RunIdentity identity, comm::World& world) {
   const Stopwatch since_start;
-  const at::TensorOptions options = at::TensorOptions(world.device()).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
+  const at::TensorOptions options =
+      at::TensorOptions(world.device()).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
   parallel::ParameterStore parameters(plan::parameter_specs(subject.config), options);
   comm::agree_after(world.host(), [&] { subject.weights->load(parallel::whole_tensors(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none);
@@ -101,7 +108,8 @@ void score_and_write(const EvaluateSpec& spec, Subject& subject, eval::RunIdenti
   comm::agree_after(world.host(), [&] {
     if (world.host().rank() != 0) return;
     std::vector<eval::TaskScore> scores;
-    for (std::size_t t = 0; t < subject.tasks.size(); ++t) scores.push_back(eval::score_task(subject.tasks[t], answers[t]));
+    for (std::size_t t = 0; t < subject.tasks.size(); ++t)
+      scores.push_back(eval::score_task(subject.tasks[t], answers[t]));
     const std::vector<eval::TaskScore> groups = eval::score_groups(scores);
     identity.elapsed_s = since_start.elapsed_s();
     eval::write_result_files(spec.eval.output, identity, subject.tasks, scores, groups);

@@ -34,7 +34,9 @@ constexpr const char* kUsage =
 
 enum class Depth { contents, verify };
 
-std::string or_none(const std::string& text) { return text.empty() ? "-" : text; }
+std::string or_none(const std::string& text) {
+  return text.empty() ? "-" : text;
+}
 
 void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
   std::size_t width = 0;
@@ -47,9 +49,10 @@ std::string model_text(const std::string& config_json) {
   const config::ModelConfig config = config::parse_model_config(config_json, "config.json");
   const plan::ParameterCount count = plan::count_parameters(config);
   std::string text = text_of(config.is_mixture ? "Mixtral" : "Mistral", ", ", grouped(count.total), " parameters");
-  if (config.is_mixture) text += text_of(" (", grouped(count.active), " active), ", config.num_experts, " experts top-", config.top_k);
-  return text_of(text, ", ", config.num_layers, " layers, hidden ", config.hidden_size, ", heads ", config.num_heads, "/", config.num_kv_heads,
-                 ", vocabulary ", config.vocab_size);
+  if (config.is_mixture)
+    text += text_of(" (", grouped(count.active), " active), ", config.num_experts, " experts top-", config.top_k);
+  return text_of(text, ", ", config.num_layers, " layers, hidden ", config.hidden_size, ", heads ", config.num_heads,
+                 "/", config.num_kv_heads, ", vocabulary ", config.vocab_size);
 }
 
 // ------------------------------------------------------------------------------------------------- checkpoints
@@ -78,14 +81,19 @@ void inspect_checkpoint(const std::string& path, Depth depth) {
   TextTable files({"file", "size", "bytes", "sha256"});
   std::uint64_t total = 0;
   for (const auto& file : manifest.files) {
-    files.add({file.name, bytes_text(file.num_bytes), grouped(static_cast<std::int64_t>(file.num_bytes)), file.sha256.substr(0, 16)});
+    files.add({file.name, bytes_text(file.num_bytes), grouped(static_cast<std::int64_t>(file.num_bytes)),
+               file.sha256.substr(0, 16)});
     total += file.num_bytes;
   }
   TextTable tensors({"tensor", "dtype", "shape", "pieces"});
   for (const auto& tensor : manifest.tensors)
-    tensors.add({tensor.name, std::string(name_of(tensor.dtype)), shape_text(tensor.shape), std::to_string(tensor.pieces.size())});
-  std::cout << "\n" << files.text() << "\n" << tensors.text() << "\n"
-            << manifest.tensors.size() << " tensors, " << manifest.files.size() << " files, " << bytes_text(total) << "\n";
+    tensors.add({tensor.name, std::string(name_of(tensor.dtype)), shape_text(tensor.shape),
+                 std::to_string(tensor.pieces.size())});
+  std::cout << "\n"
+            << files.text() << "\n"
+            << tensors.text() << "\n"
+            << manifest.tensors.size() << " tensors, " << manifest.files.size() << " files, " << bytes_text(total)
+            << "\n";
   if (depth == Depth::contents) return checkpoint::check_sizes(path, manifest);
   const std::vector<std::string> damage = checkpoint::find_damage(path, manifest, 0, 1);
   std::cout << std::flush;
@@ -111,14 +119,16 @@ void inspect_run(const std::string& path, const std::string& root, Depth depth) 
       if (depth == Depth::verify) checkpoint::Reader(directory).verify();
       std::uint64_t total = 0;
       for (const auto& file : manifest.files) total += file.num_bytes;
-      table.add({checkpoint::step_name(step), grouped(step), grouped(manifest.state.tokens), manifest.created, std::to_string(manifest.world_size),
-                 bytes_text(total), depth == Depth::verify ? "verified" : "complete"});
+      table.add({checkpoint::step_name(step), grouped(step), grouped(manifest.state.tokens), manifest.created,
+                 std::to_string(manifest.world_size), bytes_text(total),
+                 depth == Depth::verify ? "verified" : "complete"});
     } catch (const CheckpointError& error) {
       table.add({checkpoint::step_name(step), grouped(step), "-", "-", "-", "-", "damaged"});
       damaged += text_of("\n  ", error.what());
     }
   }
-  for (const std::int64_t step : listing.remnants) table.add({checkpoint::step_name(step), grouped(step), "-", "-", "-", "-", "no manifest: not a checkpoint"});
+  for (const std::int64_t step : listing.remnants)
+    table.add({checkpoint::step_name(step), grouped(step), "-", "-", "-", "-", "no manifest: not a checkpoint"});
   for (const std::string& name : listing.bad) table.add({name, "-", "-", "-", "-", "-", "damaged, set aside"});
   for (const std::string& name : listing.temporary) table.add({name, "-", "-", "-", "-", "-", "unfinished save"});
   std::cout << table.text() << std::flush;
@@ -134,18 +144,21 @@ void inspect_hugging_face(const std::string& path, Depth depth) {
   std::vector<plan::Piece> stored;
   for (const std::string& name : model.names()) {
     const checkpoint::StoredPiece tensor = model.stored(name);
-    table.add({name, std::string(name_of(tensor.piece.dtype)), shape_text(tensor.piece.global_shape), fs::path(tensor.path).filename().string()});
+    table.add({name, std::string(name_of(tensor.piece.dtype)), shape_text(tensor.piece.global_shape),
+               fs::path(tensor.path).filename().string()});
     total += num_bytes_of(tensor.piece);
     stored.push_back(tensor.piece);
     stored.back().name = kModelPrefix + name;
   }
   std::cout << table.text() << "\n" << stored.size() << " tensors, " << bytes_text(total) << "\n";
-  for (const std::string& file : model.companion_files()) std::cout << "with " << fs::path(file).filename().string() << "\n";
+  for (const std::string& file : model.companion_files())
+    std::cout << "with " << fs::path(file).filename().string() << "\n";
   if (depth == Depth::contents) return;
   std::cout << std::flush;
   choose_model_tensors(config::parse_model_config(model.config(), path + "/config.json"), stored,
                        [&](const std::string& name) { return name.empty() ? path : model.stored(name).path; });
-  std::cout << "verified: headers are sound and hold the tensors that config.json asks for (safetensors carry no sums)\n";
+  std::cout
+      << "verified: headers are sound and hold the tensors that config.json asks for (safetensors carry no sums)\n";
 }
 
 // ------------------------------------------------------------------------------------------------- shards and tables
@@ -162,11 +175,13 @@ void inspect_shard(const std::string& path, Depth depth) {
   const std::uint64_t* offsets = shard.document_offsets();
   std::uint64_t longest = 0;
   for (std::int64_t i = 0; i < info.num_documents; ++i) longest = std::max(longest, offsets[i + 1] - offsets[i]);
-  const double mean = info.num_documents == 0 ? 0 : static_cast<double>(info.num_tokens) / static_cast<double>(info.num_documents);
+  const double mean =
+      info.num_documents == 0 ? 0 : static_cast<double>(info.num_tokens) / static_cast<double>(info.num_documents);
   std::cout << "token shard " << path << "\n";
   print_pairs({{"source", info.source},
                {"documents", grouped(info.num_documents)},
-               {"tokens", text_of(grouped(info.num_tokens), " (", mean, " a document, longest ", grouped(static_cast<std::int64_t>(longest)), ")")},
+               {"tokens", text_of(grouped(info.num_tokens), " (", mean, " a document, longest ",
+                                  grouped(static_cast<std::int64_t>(longest)), ")")},
                {"vocabulary", text_of(grouped(info.vocab_size), ", bos ", info.bos_id, ", eos ", info.eos_id)},
                {"tokenizer", "sha256 " + info.tokenizer_sha256},
                {"content", "sha256 " + info.content_sha256}});
@@ -189,7 +204,8 @@ void inspect_hdf5(const std::string& path, Depth depth) {
   TextTable table({"dataset", "dtype", "shape", "attributes"});
   for (const auto& dataset : file.datasets()) {
     std::string attributes;
-    for (const auto& [name, value] : dataset.attributes) attributes += text_of(attributes.empty() ? "" : ", ", name, "=", attribute_text(value));
+    for (const auto& [name, value] : dataset.attributes)
+      attributes += text_of(attributes.empty() ? "" : ", ", name, "=", attribute_text(value));
     table.add({dataset.name, std::string(name_of(dataset.dtype)), shape_text(dataset.shape), attributes});
   }
   std::cout << "\n" << table.text();
@@ -201,7 +217,8 @@ void inspect_csv(const std::string& path) {
   TextTable table(rows.front().fields);
   for (std::size_t i = 1; i < rows.size(); ++i) {
     if (rows[i].fields.size() != rows.front().fields.size())
-      throw DataError("'", path, "' line ", rows[i].line, ": ", rows[i].fields.size(), " fields, the header has ", rows.front().fields.size());
+      throw DataError("'", path, "' line ", rows[i].line, ": ", rows[i].fields.size(), " fields, the header has ",
+                      rows.front().fields.size());
     table.add(rows[i].fields);
   }
   std::cout << "table " << path << ", " << rows.size() - 1 << " rows\n\n" << table.text();
@@ -211,7 +228,8 @@ Json parse_or_refuse(const std::string& text, const std::string& where) {
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
-    throw DataError(where, " is not valid JSON at byte ", error.byte);  // without the bytes: they may be text of patients
+    throw DataError(where, " is not valid JSON at byte ",
+                    error.byte);  // without the bytes: they may be text of patients
   }
 }
 
@@ -225,7 +243,8 @@ void inspect_results(const std::string& path) {
     for (const auto& [name, value] : metrics.items()) {
       if (!value.is_number() || name.find("_stderr") != std::string::npos) continue;
       const std::size_t comma = name.find(',');
-      const std::string error_name = comma == std::string::npos ? name + "_stderr" : name.substr(0, comma) + "_stderr" + name.substr(comma);
+      const std::string error_name =
+          comma == std::string::npos ? name + "_stderr" : name.substr(0, comma) + "_stderr" + name.substr(comma);
       table.add({task, name, value.dump(), metrics.contains(error_name) ? metrics[error_name].dump() : "-"});
     }
   }
@@ -289,12 +308,18 @@ ExitCode inspect(const Arguments& arguments) {
   std::error_code error;
   if (!fs::exists(path, error)) throw DataError("'", path, "' does not exist");
   const std::string extension = fs::path(path).extension().string();
-  if (fs::is_directory(path, error)) inspect_folder(path, depth);
-  else if (extension == ".csv") inspect_csv(path);
-  else if (extension == ".jsonl") inspect_json_lines(path);
-  else if (extension == ".json") inspect_results(path);
-  else if (extension == ".safetensors") throw DataError("'", path, "': give the model's folder");
-  else inspect_hdf5(path, depth);
+  if (fs::is_directory(path, error))
+    inspect_folder(path, depth);
+  else if (extension == ".csv")
+    inspect_csv(path);
+  else if (extension == ".jsonl")
+    inspect_json_lines(path);
+  else if (extension == ".json")
+    inspect_results(path);
+  else if (extension == ".safetensors")
+    throw DataError("'", path, "': give the model's folder");
+  else
+    inspect_hdf5(path, depth);
   return ExitCode::done;
 }
 

@@ -15,9 +15,9 @@ inline const std::string kModelPrefix = "model/";
 /// Where a tensor lies, for messages; "" stands for the model as a whole.
 using FileOf = std::function<std::string(const std::string& name)>;
 
-/// The tensors of the model of `config`, in its order, found among `stored` ("model/NAME", whole). What follows from the
-/// rest (rotary buffers of old releases, a tied head) is left out with a warning. Throws DataError naming tensor and file
-/// when one is missing, has another shape, or does not belong there.
+/// The tensors of the model of `config`, in its order, found among `stored` ("model/NAME", whole). What follows from
+/// the rest (rotary buffers of old releases, a tied head) is left out with a warning. Throws DataError naming tensor
+/// and file when one is missing, has another shape, or does not belong there.
 std::vector<plan::Piece> choose_model_tensors(const config::ModelConfig& config, const std::vector<plan::Piece>& stored,
                                               const FileOf& file_of);
 

@@ -20,7 +20,9 @@ void print_once(comm::World& world, const std::string& text) {
   if (world.host().rank() == 0) std::cout << text << std::flush;
 }
 
-std::string gibibytes(double num_bytes) { return text_of(std::round(num_bytes / (1 << 20)) / 1024, " GiB"); }
+std::string gibibytes(double num_bytes) {
+  return text_of(std::round(num_bytes / (1 << 20)) / 1024, " GiB");
+}
 
 bool is_done(comm::World& world, const train::RunDirectory& directory) {
   const std::int64_t seen_here = world.host().rank() == 0 && directory.is_done() ? 1 : 0;
@@ -29,15 +31,17 @@ bool is_done(comm::World& world, const train::RunDirectory& directory) {
 
 /// What --dry-run prints: `osler plan` says more of memory and time.
 std::string summary(const train::RunSpec& spec, const train::Inputs& inputs) {
-  const auto forecast = plan::compute_forecast({.model = inputs.model_config, .run = spec.run, .data = spec.data,
-                                                .parallel = spec.parallel, .cluster = spec.cluster},
+  const auto forecast = plan::compute_forecast({.model = inputs.model_config,
+                                                .run = spec.run,
+                                                .data = spec.data,
+                                                .parallel = spec.parallel,
+                                                .cluster = spec.cluster},
                                                inputs.mesh);
   std::string text = text_of(
-      "parameters  ", forecast.parameters.total, " (", forecast.parameters.active, " active)\n",
-      "ranks  ", inputs.mesh.world, ", dp ", inputs.mesh.dp, ", ", inputs.mesh.accumulation_steps, " micro-batches a step\n",
-      "batch  ", spec.data.global_batch, " sequences, ", forecast.tokens_per_step, " tokens a step\n",
-      "steps  ", spec.run.steps, ", ", forecast.run_tokens, " tokens\n",
-      "memory  ", gibibytes(forecast.memory_bytes), " a rank\n",
+      "parameters  ", forecast.parameters.total, " (", forecast.parameters.active, " active)\n", "ranks  ",
+      inputs.mesh.world, ", dp ", inputs.mesh.dp, ", ", inputs.mesh.accumulation_steps, " micro-batches a step\n",
+      "batch  ", spec.data.global_batch, " sequences, ", forecast.tokens_per_step, " tokens a step\n", "steps  ",
+      spec.run.steps, ", ", forecast.run_tokens, " tokens\n", "memory  ", gibibytes(forecast.memory_bytes), " a rank\n",
       "checkpoint  ", gibibytes(static_cast<double>(forecast.checkpoint_bytes)), ", ", spec.checkpoint.keep, " kept, ",
       gibibytes(static_cast<double>(free_bytes(spec.run.dir))), " free\n");
   const auto sequences = inputs.mixture->ledger_before(spec.run.steps);

@@ -25,10 +25,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kSecondsPerLine = 10;        // of progress
+constexpr double kSecondsPerLine = 10;           // of progress
 constexpr std::int64_t kDocumentsPerLook = 512;  // between two looks at whether another rank has failed
 
-double in_tenths(double value) { return std::round(value * 10) / 10; }
+double in_tenths(double value) {
+  return std::round(value * 10) / 10;
+}
 
 std::string speed_of(std::int64_t documents, std::int64_t bytes, double seconds) {
   return text_of(std::llround(static_cast<double>(documents) / seconds), " documents/s, ",
@@ -51,8 +53,9 @@ class Progress {
  private:
   void tell() {
     told_s_ = watch_.elapsed_s();
-    log::info(what_, num_ranks_ > 1 ? text_of(" (rank 0 of ", num_ranks_, ")") : "", ": ", documents_, " documents, ", bytes_ / 1'000'000,
-              " MB of about ", total_bytes_ / 1'000'000, ", ", speed_of(documents_, bytes_, told_s_));
+    log::info(what_, num_ranks_ > 1 ? text_of(" (rank 0 of ", num_ranks_, ")") : "", ": ", documents_, " documents, ",
+              bytes_ / 1'000'000, " MB of about ", total_bytes_ / 1'000'000, ", ",
+              speed_of(documents_, bytes_, told_s_));
   }
 
   std::string what_;
@@ -67,15 +70,18 @@ class Progress {
 
 void require_usable(const config::TokenizeOptions& options) {
   if (options.input.empty()) throw ConfigError("tokenize.input is missing: give SOURCE:PATH");
-  if (options.tokenizer.empty()) throw ConfigError("tokenize.tokenizer is missing: a SentencePiece model or a Hugging Face folder");
+  if (options.tokenizer.empty())
+    throw ConfigError("tokenize.tokenizer is missing: a SentencePiece model or a Hugging Face folder");
   if (options.output.empty()) throw ConfigError("tokenize.output is missing: a folder for the shards");
-  if (options.format != config::TextFormat::text) throw ConfigError("tokenize.format=chat is not available; only text is");
+  if (options.format != config::TextFormat::text)
+    throw ConfigError("tokenize.format=chat is not available; only text is");
   for (const config::NamedPath& input : options.input) {
     const bool plain = std::all_of(input.name.begin(), input.name.end(), [](unsigned char c) {
       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
     });
     if (!plain || input.name.empty() || input.name.front() == '.' || input.name == "tokenize.json") {
-      throw ConfigError("tokenize.input: source name '", input.name, "' becomes a folder: use letters, digits, '_', '-' and '.' inside");
+      throw ConfigError("tokenize.input: source name '", input.name,
+                        "' becomes a folder: use letters, digits, '_', '-' and '.' inside");
     }
   }
 }
@@ -101,7 +107,8 @@ data::Corpus list_for_all(comm::Group& group, const std::vector<config::NamedPat
     added.name = source.at(0).get<std::string>();
     for (const Json& file : source.at(1)) {
       const std::vector<std::uint8_t>& path = file.at(0).get_binary();
-      added.files.push_back({std::string(path.begin(), path.end()), file.at(1).get<std::int64_t>(), file.at(2).get<std::int64_t>()});
+      added.files.push_back(
+          {std::string(path.begin(), path.end()), file.at(1).get<std::int64_t>(), file.at(2).get<std::int64_t>()});
     }
   }
   return corpus;
@@ -110,9 +117,14 @@ data::Corpus list_for_all(comm::Group& group, const std::vector<config::NamedPat
 /// The run's parts after everything that may be refused has been checked.
 class TokenizeRun {
  public:
-  TokenizeRun(comm::Group& group, const config::TokenizeOptions& options, const data::Corpus& corpus, const text::Tokenizer& tokenizer,
-              const TokenizeOutput& output)
-      : group_(group), options_(options), corpus_(corpus), tokenizer_(tokenizer), output_(output), units_(data::plan_units(corpus)) {}
+  TokenizeRun(comm::Group& group, const config::TokenizeOptions& options, const data::Corpus& corpus,
+              const text::Tokenizer& tokenizer, const TokenizeOutput& output)
+      : group_(group),
+        options_(options),
+        corpus_(corpus),
+        tokenizer_(tokenizer),
+        output_(output),
+        units_(data::plan_units(corpus)) {}
 
   std::size_t num_units() const { return units_.size(); }
 
@@ -173,8 +185,9 @@ class TokenizeRun {
       for (std::size_t i = 0; i < results_.size(); ++i) {
         if (output_.is_marked_failed()) return;
         const data::WorkUnit& unit = units_[results_[i].unit];
-        results_[i].tokens = data::write_unit(corpus_, unit, options_, results_[i].scan, duplicates[i], tokenizer_,
-                                              output_.staging_of(corpus_[static_cast<std::size_t>(unit.source)].name), tick);
+        results_[i].tokens =
+            data::write_unit(corpus_, unit, options_, results_[i].scan, duplicates[i], tokenizer_,
+                             output_.staging_of(corpus_[static_cast<std::size_t>(unit.source)].name), tick);
       }
     });
     tell("tokenized", watch.elapsed_s());
@@ -191,8 +204,9 @@ class TokenizeRun {
     documents = group_.all_reduce_value(documents, comm::ReduceOp::sum);
     bytes = group_.all_reduce_value(bytes, comm::ReduceOp::sum);
     seconds = std::max(group_.all_reduce_value(seconds, comm::ReduceOp::max), 1e-3);
-    log::info(what, " ", documents, " documents, ", in_tenths(static_cast<double>(bytes) / 1e6), " MB in ", in_tenths(seconds), " s on ",
-              group_.size(), group_.size() == 1 ? " rank: " : " ranks: ", speed_of(documents, bytes, seconds));
+    log::info(what, " ", documents, " documents, ", in_tenths(static_cast<double>(bytes) / 1e6), " MB in ",
+              in_tenths(seconds), " s on ", group_.size(),
+              group_.size() == 1 ? " rank: " : " ranks: ", speed_of(documents, bytes, seconds));
   }
 
   comm::Group& group_;
@@ -205,7 +219,8 @@ class TokenizeRun {
 };
 
 /// Header of tokenize.json; the sources and problems follow.
-Json describe(const config::Parser& parser, const std::string& inputs_sha256, const text::Tokenizer& tokenizer, int num_ranks, double seconds) {
+Json describe(const config::Parser& parser, const std::string& inputs_sha256, const text::Tokenizer& tokenizer,
+              int num_ranks, double seconds) {
   Json report;
   report["format_version"] = 1;
   report["created_by"] = "osler";
@@ -228,8 +243,9 @@ void tell_result(const Json& report, const std::string& folder) {
     for (const auto& [reason, count] : source["dropped"].items()) {
       dropped += text_of(dropped.empty() ? "; dropped: " : ", ", count.get<std::int64_t>(), " ", reason);
     }
-    log::info("source ", name, ": ", source["documents"].get<std::int64_t>(), " documents, ", source["tokens"].get<std::int64_t>(),
-              " tokens in ", source["shards"].get<std::int64_t>(), " shard(s)", dropped);
+    log::info("source ", name, ": ", source["documents"].get<std::int64_t>(), " documents, ",
+              source["tokens"].get<std::int64_t>(), " tokens in ", source["shards"].get<std::int64_t>(), " shard(s)",
+              dropped);
   }
   log::info("token shards are in ", folder);
 }
@@ -241,19 +257,22 @@ std::vector<std::string> names_of(const data::Corpus& corpus) {
 }
 
 /// *Collective.*
-ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const config::TokenizeOptions& options, bool dry_run) {
+ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const config::TokenizeOptions& options,
+                      bool dry_run) {
   Stopwatch watch;
   const data::Corpus corpus = list_for_all(group, options.input);
   const std::string inputs_sha256 = data::fingerprint_of(corpus);
   std::unique_ptr<text::Tokenizer> tokenizer;
   comm::agree_after(group, [&] {
     tokenizer = std::make_unique<text::Tokenizer>(options.tokenizer);
-    if (tokenizer->eos_id() < 0) throw DataError("tokenizer ", options.tokenizer, " has no end-of-sequence piece to end documents with");
+    if (tokenizer->eos_id() < 0)
+      throw DataError("tokenizer ", options.tokenizer, " has no end-of-sequence piece to end documents with");
   });
   TokenizeOutput output(options.output, names_of(corpus));
   std::int64_t complete = 0;
   comm::agree_after(group, [&] {
-    if (group.rank() == 0) complete = output.begin(parser.config_hash(), inputs_sha256) == TokenizeOutput::State::complete ? 1 : 0;
+    if (group.rank() == 0)
+      complete = output.begin(parser.config_hash(), inputs_sha256) == TokenizeOutput::State::complete ? 1 : 0;
   });
   if (group.all_reduce_value(complete, comm::ReduceOp::max) != 0) {
     log::info(options.output, " is complete already: nothing to do");
@@ -261,7 +280,8 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
   }
   TokenizeRun run(group, options, corpus, *tokenizer, output);
   if (dry_run) {
-    log::info("dry run: ", run.num_units(), " unit(s) of work, vocabulary of ", tokenizer->vocab_size(), ", to ", options.output);
+    log::info("dry run: ", run.num_units(), " unit(s) of work, vocabulary of ", tokenizer->vocab_size(), ", to ",
+              options.output);
     return ExitCode::done;
   }
   try {

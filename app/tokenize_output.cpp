@@ -39,8 +39,12 @@ std::string text_field(const nlohmann::json& report, const char* key) {
 TokenizeOutput::TokenizeOutput(std::string folder, std::vector<std::string> sources)
     : folder_(std::move(folder)), partial_((fs::path(folder_) / kPartial).string()), sources_(std::move(sources)) {}
 
-std::string TokenizeOutput::report_path() const { return (fs::path(folder_) / kReport).string(); }
-std::string TokenizeOutput::staging_of(const std::string& source) const { return (fs::path(partial_) / source).string(); }
+std::string TokenizeOutput::report_path() const {
+  return (fs::path(folder_) / kReport).string();
+}
+std::string TokenizeOutput::staging_of(const std::string& source) const {
+  return (fs::path(partial_) / source).string();
+}
 
 void TokenizeOutput::refuse_foreign_files(const std::string& config_hash) const {
   std::error_code failure;
@@ -48,7 +52,9 @@ void TokenizeOutput::refuse_foreign_files(const std::string& config_hash) const 
   if (fs::exists(partial_, failure)) {
     const std::string mark = (fs::path(partial_) / kConfigHash).string();
     // A run that was killed before its first file left the folder empty: anybody's.
-    owner = fs::exists(mark, failure) ? read_file(mark, 4096) : fs::is_empty(partial_, failure) ? config_hash : "unknown";
+    owner = fs::exists(mark, failure)         ? read_file(mark, 4096)
+            : fs::is_empty(partial_, failure) ? config_hash
+                                              : "unknown";
     if (owner != config_hash) {
       throw DataError(partial_, " belongs to another run of tokenize (config ", owner.substr(0, 12),
                       "), going on or killed; name another tokenize.output, or remove that folder");
@@ -59,7 +65,8 @@ void TokenizeOutput::refuse_foreign_files(const std::string& config_hash) const 
     // A run killed while it moved its sources into place has left some of them here.
     const bool ours = !owner.empty() && std::find(sources_.begin(), sources_.end(), name) != sources_.end();
     if (name != kPartial && !ours) {
-      throw DataError("tokenize.output ", folder_, " is not empty ('", name, "') and holds no finished run with this config; name another folder");
+      throw DataError("tokenize.output ", folder_, " is not empty ('", name,
+                      "') and holds no finished run with this config; name another folder");
     }
   }
 }
@@ -70,12 +77,15 @@ TokenizeOutput::State TokenizeOutput::begin(const std::string& config_hash, cons
   if (!fs::is_directory(folder_, failure)) throw StorageError("tokenize.output ", folder_, " is not a folder");
   if (fs::exists(report_path(), failure)) {
     const nlohmann::json report = nlohmann::json::parse(read_file(report_path()), nullptr, false);
-    if (!report.is_object()) throw DataError(report_path(), " is damaged; remove ", folder_, " or name another tokenize.output");
+    if (!report.is_object())
+      throw DataError(report_path(), " is damaged; remove ", folder_, " or name another tokenize.output");
     if (text_field(report, "config_hash") != config_hash) {
-      throw DataError(folder_, " holds the finished run of another config (", report_path(), "); name another tokenize.output");
+      throw DataError(folder_, " holds the finished run of another config (", report_path(),
+                      "); name another tokenize.output");
     }
     if (text_field(report, "inputs_sha256") != inputs_sha256) {
-      throw DataError(folder_, " was made from these inputs before they changed; remove it or name another tokenize.output");
+      throw DataError(folder_,
+                      " was made from these inputs before they changed; remove it or name another tokenize.output");
     }
     remove_folder(partial_);
     return State::complete;
@@ -100,7 +110,9 @@ void TokenizeOutput::mark_failed() const noexcept {
   if (fd >= 0) close(fd);
 }
 
-bool TokenizeOutput::is_marked_failed() const noexcept { return access((fs::path(partial_) / kFailed).c_str(), F_OK) == 0; }
+bool TokenizeOutput::is_marked_failed() const noexcept {
+  return access((fs::path(partial_) / kFailed).c_str(), F_OK) == 0;
+}
 
 void TokenizeOutput::publish(const std::string& report) const {
   for (const std::string& source : sources_) {

@@ -1,6 +1,6 @@
-// The output folder of `osler tokenize`: everything is written under a hidden folder inside it and moved into place when
-// all of it is there; tokenize.json, written last, marks it complete. Local; `begin`, `publish` and `discard` on one
-// rank only.
+// The output folder of `osler tokenize`: everything is written under a hidden folder inside it and moved into place
+// when all of it is there; tokenize.json, written last, marks it complete. Local; `begin`, `publish` and `discard` on
+// one rank only.
 #pragma once
 
 #include <string>
@@ -14,8 +14,9 @@ class TokenizeOutput {
 
   TokenizeOutput(std::string folder, std::vector<std::string> sources);
 
-  /// complete: an earlier run with the same config and inputs has finished here. Otherwise removes what a killed run with
-  /// the same config left. Changes nothing on disk beyond that. Throws DataError when anything else stands in the folder.
+  /// complete: an earlier run with the same config and inputs has finished here. Otherwise removes what a killed run
+  /// with the same config left. Changes nothing on disk beyond that. Throws DataError when anything else stands in the
+  /// folder.
   State begin(const std::string& config_hash, const std::string& inputs_sha256);
   /// Makes the hidden folder and one folder per source in it. Throws StorageError.
   void create(const std::string& config_hash);

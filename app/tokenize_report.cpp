@@ -47,7 +47,8 @@ std::vector<Json> gather_units(comm::Group& group, const Json& mine) {
   return units;
 }
 
-void add_problems(Json& report, Json& unit, const data::WorkUnit& work, std::map<std::int32_t, std::int64_t>& lines_of_file) {
+void add_problems(Json& report, Json& unit, const data::WorkUnit& work,
+                  std::map<std::int32_t, std::int64_t>& lines_of_file) {
   std::vector<std::int64_t> lines_before;
   for (std::size_t p = 0; p < work.parts.size(); ++p) {
     std::int64_t& lines = lines_of_file[work.parts[p].file];
@@ -70,8 +71,8 @@ void add_count(Json& counts, const std::string& name, std::int64_t more) {
 
 std::string line_of(const Json& problem) {
   const auto line = problem["line"].get<std::int64_t>();
-  return text_of(problem["file"].get<std::string>(), line > 0 ? text_of(":", line) : "", ": ", problem["reason"].get<std::string>(), ": ",
-                 problem["detail"].get<std::string>());
+  return text_of(problem["file"].get<std::string>(), line > 0 ? text_of(":", line) : "", ": ",
+                 problem["reason"].get<std::string>(), ": ", problem["detail"].get<std::string>());
 }
 
 }  // namespace
@@ -83,7 +84,8 @@ Json gather_scan(comm::Group& group, const data::Corpus& corpus, const std::vect
   Json report;
   report["sources"] = Json::object();
   for (const data::CorpusSource& source : corpus) {
-    report["sources"][source.name] = {{"files", source.files.size()}, {"documents", 0}, {"text_bytes", 0}, {"dropped", Json::object()}};
+    report["sources"][source.name] = {
+        {"files", source.files.size()}, {"documents", 0}, {"text_bytes", 0}, {"dropped", Json::object()}};
   }
   report["num_problems"] = 0;
   report["problems"] = Json::array();
@@ -107,8 +109,11 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
                 const std::vector<UnitResult>& mine) {
   Json packed = Json::array();
   for (const UnitResult& result : mine) {
-    packed.push_back({{"unit", result.unit}, {"documents", result.tokens.num_documents}, {"tokens", result.tokens.num_tokens},
-                      {"shards", result.tokens.num_shards}, {"duplicates", result.tokens.num_duplicates}});
+    packed.push_back({{"unit", result.unit},
+                      {"documents", result.tokens.num_documents},
+                      {"tokens", result.tokens.num_tokens},
+                      {"shards", result.tokens.num_shards},
+                      {"duplicates", result.tokens.num_duplicates}});
   }
   for (auto& [name, source] : report["sources"].items()) {
     source["documents"] = 0;
@@ -119,18 +124,21 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
     const data::WorkUnit& work = units.at(unit["unit"].get<std::size_t>());
     Json& source = report["sources"][corpus[static_cast<std::size_t>(work.source)].name];
     for (const char* key : {"documents", "tokens", "shards"}) add_count(source, key, unit[key]);
-    if (unit["duplicates"] > 0) add_count(source["dropped"], text::name_of(text::DropReason::duplicate), unit["duplicates"]);
+    if (unit["duplicates"] > 0)
+      add_count(source["dropped"], text::name_of(text::DropReason::duplicate), unit["duplicates"]);
   }
 }
 
 void tell_problems(const Json& report) {
   const Json& problems = report["problems"];
   const auto total = report["num_problems"].get<std::int64_t>();
-  if (total > 0) log::info(total, " record(s) cannot be used", problems.size() > kMaxProblemsTold ? "; the first:" : ":");
+  if (total > 0)
+    log::info(total, " record(s) cannot be used", problems.size() > kMaxProblemsTold ? "; the first:" : ":");
   for (std::size_t i = 0; i < std::min(problems.size(), kMaxProblemsTold); ++i) log::info("  ", line_of(problems[i]));
   for (const auto& [name, source] : report["sources"].items()) {
     if (source["documents"] > 0) continue;
-    throw DataError("source ", name, ": none of its ", source["files"].get<std::int64_t>(), " file(s) holds a document that can be used",
+    throw DataError("source ", name, ": none of its ", source["files"].get<std::int64_t>(),
+                    " file(s) holds a document that can be used",
                     problems.empty() ? std::string() : "; first problem: " + line_of(problems[0]));
   }
 }

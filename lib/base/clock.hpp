@@ -6,8 +6,8 @@
 namespace osler {
 
 double monotonic_s();
-std::string utc_timestamp();                  ///< "2026-01-31T13:05:59Z"
-std::string duration_text(double seconds);    ///< "3d04h", "2h05m", "3m20s", "12s"; "?" unless finite and >= 0
+std::string utc_timestamp();                ///< "2026-01-31T13:05:59Z"
+std::string duration_text(double seconds);  ///< "3d04h", "2h05m", "3m20s", "12s"; "?" unless finite and >= 0
 
 /// Seconds since construction or the last restart().
 class Stopwatch {

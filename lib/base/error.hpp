@@ -47,9 +47,9 @@ using CommError = ErrorOf<ExitCode::peer>;              ///< MPI, NCCL, a lost p
 using InternalError = ErrorOf<ExitCode::internal>;      ///< our bug
 
 /// Throws InternalError with file and line: for what only a programming error can break.
-#define OSLER_CHECK(condition, ...)                                                                     \
-  do {                                                                                                  \
-    if (!(condition))                                                                                   \
+#define OSLER_CHECK(condition, ...)                                                                            \
+  do {                                                                                                         \
+    if (!(condition))                                                                                          \
       throw ::osler::InternalError(__FILE__, ":", __LINE__, ": check failed: " #condition " ", ##__VA_ARGS__); \
   } while (false)
 

@@ -16,10 +16,16 @@ void write_warning(const std::string& line);  // every rank, prefixed
 void write_error(const std::string& line);    // every rank, prefixed, flushed
 
 template <class... Args>
-void info(const Args&... args) { write_info(text_of(args...)); }
+void info(const Args&... args) {
+  write_info(text_of(args...));
+}
 template <class... Args>
-void warning(const Args&... args) { write_warning(text_of(args...)); }
+void warning(const Args&... args) {
+  write_warning(text_of(args...));
+}
 template <class... Args>
-void error(const Args&... args) { write_error(text_of(args...)); }
+void error(const Args&... args) {
+  write_error(text_of(args...));
+}
 
 }  // namespace osler::log

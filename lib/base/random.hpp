@@ -8,7 +8,8 @@
 
 namespace osler {
 
-/// What a draw is for; part of the key, so that streams of different purposes never meet. Values are stable: append only.
+/// What a draw is for; part of the key, so that streams of different purposes never meet. Values are stable: append
+/// only.
 enum class Purpose : std::uint32_t { init = 1, data_order = 2, neftune = 3, sampling = 4, option_order = 5, test = 6 };
 
 /// Philox4x32-10: four words from a 128-bit counter and a 64-bit key.
@@ -21,9 +22,9 @@ class RandomStream {
   RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t a = 0, std::uint64_t b = 0);
   std::uint32_t next_u32();
   std::uint64_t next_u64();
-  double uniform();                            ///< in [0, 1), 53 bits
-  double normal();                             ///< mean 0, variance 1 (Box-Muller)
-  std::uint64_t below(std::uint64_t bound);    ///< in [0, bound), unbiased; bound > 0
+  double uniform();                          ///< in [0, 1), 53 bits
+  double normal();                           ///< mean 0, variance 1 (Box-Muller)
+  std::uint64_t below(std::uint64_t bound);  ///< in [0, bound), unbiased; bound > 0
 
  private:
   std::array<std::uint32_t, 2> key_;

@@ -28,15 +28,16 @@ struct RunState {
   std::int64_t samples = 0;  ///< sequences seen
   std::uint64_t seed = 0;
   std::map<std::string, LedgerEntry> ledger;  ///< by source
-  std::map<std::string, std::int64_t> counters;  ///< the trainer's own, by name: skipped steps, ... (stored and restored as they are)
-  std::string model_config;       ///< config.json text
-  std::string run_config;         ///< resolved INI
-  std::string data_fingerprint;   ///< equal = same data, same order
-  std::string dtype;              ///< of the weights in the run: "bf16", ...
+  std::map<std::string, std::int64_t>
+      counters;                  ///< the trainer's own, by name: skipped steps, ... (stored and restored as they are)
+  std::string model_config;      ///< config.json text
+  std::string run_config;        ///< resolved INI
+  std::string data_fingerprint;  ///< equal = same data, same order
+  std::string dtype;             ///< of the weights in the run: "bf16", ...
 };
 
 struct SaveRequest {
-  std::string root;  ///< <run>/checkpoints
+  std::string root;                          ///< <run>/checkpoints
   std::vector<comm::ShardedTensor> tensors;  ///< this rank's pieces; together they tile each global shape exactly once
   RunState state;
   std::vector<std::string> tokenizer_files;  ///< copied into <checkpoint>/tokenizer/ byte for byte
@@ -53,8 +54,8 @@ std::string save(comm::Group& group, const SaveRequest& request);
 /// CheckpointError when there were some and none is usable. *Collective.*
 std::optional<std::string> find_newest(comm::Group& group, const std::string& root);
 
-/// Every sum of one checkpoint directory, each rank a share of the files. Throws CheckpointError naming the damaged file
-/// on every rank. *Collective.*
+/// Every sum of one checkpoint directory, each rank a share of the files. Throws CheckpointError naming the damaged
+/// file on every rank. *Collective.*
 void verify(comm::Group& group, const std::string& directory);
 
 /// One checkpoint directory, opened for reading. Local; construct after find_newest or verify().
@@ -62,13 +63,13 @@ class Reader {
  public:
   explicit Reader(const std::string& directory);  ///< throws CheckpointError naming what is wrong with the manifest
   const RunState& state() const;
-  std::vector<plan::Piece> tensors() const;        ///< whole tensors: name, dtype, global shape
+  std::vector<plan::Piece> tensors() const;  ///< whole tensors: name, dtype, global shape
   bool contains(const std::string& name) const;
   /// Fills each tensor with its piece, from whatever pieces the files hold, converting dtype if it differs (to nearest
   /// even). "model/NAME" falls back to "optim/master/NAME". Does not go through libhdf5: the manifest knows the bytes.
   void load(const std::vector<comm::ShardedTensor>& into) const;
   std::vector<std::string> tokenizer_files() const;  ///< absolute paths
-  void verify() const;                                ///< every sum; throws CheckpointError naming the file
+  void verify() const;                               ///< every sum; throws CheckpointError naming the file
 
  private:
   struct Impl;

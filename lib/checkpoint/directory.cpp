@@ -44,7 +44,8 @@ bool has_manifest(const std::string& directory) {
 
 bool looks_like_checkpoint(const std::string& directory) {
   std::error_code error;
-  return has_manifest(directory) || fs::exists(directory + "/rank_00000.h5", error) || fs::exists(directory + "/" + kIndexName, error);
+  return has_manifest(directory) || fs::exists(directory + "/rank_00000.h5", error) ||
+         fs::exists(directory + "/" + kIndexName, error);
 }
 
 Listing list_checkpoints(const std::string& root) {
@@ -58,7 +59,8 @@ Listing list_checkpoints(const std::string& root) {
     std::int64_t step = 0;
     if (name.compare(0, 5, ".tmp-") == 0) listing.temporary.push_back(name);
     if (name.compare(0, 5, ".bad-") == 0) listing.bad.push_back(name);
-    if (parse_step(name, step)) (has_manifest(entries->path().string()) ? listing.steps : listing.remnants).push_back(step);
+    if (parse_step(name, step))
+      (has_manifest(entries->path().string()) ? listing.steps : listing.remnants).push_back(step);
   }
   if (error) throw StorageError("cannot list '", root, "': ", error.message());
   std::sort(listing.steps.rbegin(), listing.steps.rend());

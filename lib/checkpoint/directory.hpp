@@ -14,10 +14,10 @@ bool has_manifest(const std::string& directory);
 bool looks_like_checkpoint(const std::string& directory);
 
 struct Listing {
-  std::vector<std::int64_t> steps;         ///< with a manifest, newest first
-  std::vector<std::int64_t> remnants;      ///< without one: half deleted, or damaged
-  std::vector<std::string> bad;            ///< names of .bad-*
-  std::vector<std::string> temporary;      ///< names of .tmp-*
+  std::vector<std::int64_t> steps;     ///< with a manifest, newest first
+  std::vector<std::int64_t> remnants;  ///< without one: half deleted, or damaged
+  std::vector<std::string> bad;        ///< names of .bad-*
+  std::vector<std::string> temporary;  ///< names of .tmp-*
 };
 /// Empty when `root` does not exist; StorageError when it cannot be read.
 Listing list_checkpoints(const std::string& root);

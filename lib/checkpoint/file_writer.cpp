@@ -46,7 +46,8 @@ void FileWriter::write(std::span<const std::byte> bytes) {
       done += static_cast<std::size_t>(count);
     }
     // Starts the disk on these pages now, so that the final fsync finds little left to wait for; errors come up there.
-    ::sync_file_range(descriptor_, static_cast<off_t>(num_bytes_), static_cast<off_t>(chunk.size()), SYNC_FILE_RANGE_WRITE);
+    ::sync_file_range(descriptor_, static_cast<off_t>(num_bytes_), static_cast<off_t>(chunk.size()),
+                      SYNC_FILE_RANGE_WRITE);
     num_bytes_ += chunk.size();
     bytes = bytes.subspan(chunk.size());
   }
@@ -57,7 +58,8 @@ std::string FileWriter::finish() {
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0) fail("stat");
   if (static_cast<std::uint64_t>(status.st_size) != num_bytes_)
-    throw StorageError("'", path_, "' has ", status.st_size, " bytes on disk after writing ", num_bytes_, ": check the file system");
+    throw StorageError("'", path_, "' has ", status.st_size, " bytes on disk after writing ", num_bytes_,
+                       ": check the file system");
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
   finished_ = true;
   return sum_.hex();

@@ -14,9 +14,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxJsonBytes = std::uint64_t{64} << 20;
-constexpr const char* kCompanionFiles[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                           "added_tokens.json", "chat_template.jinja", "chat_template.json", "tokenizer.model.v1",
-                                           "tokenizer.model.v2", "tokenizer.model.v3", "tekken.json", "generation_config.json"};
+constexpr const char* kCompanionFiles[] = {"tokenizer.model",         "tokenizer.json",     "tokenizer_config.json",
+                                           "special_tokens_map.json", "added_tokens.json",  "chat_template.jinja",
+                                           "chat_template.json",      "tokenizer.model.v1", "tokenizer.model.v2",
+                                           "tokenizer.model.v3",      "tekken.json",        "generation_config.json"};
 
 bool exists(const std::string& path) {
   std::error_code error;
@@ -31,7 +32,8 @@ std::map<std::string, std::string> weight_map_of(const std::string& path) {
   std::map<std::string, std::string> weight_map;
   for (const auto& [name, value] : json["weight_map"].items()) {
     const std::string file = value.is_string() ? value.get<std::string>() : "";
-    const bool plain = !file.empty() && file.front() != '.' && file.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+    const bool plain =
+        !file.empty() && file.front() != '.' && file.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
     if (!plain || fs::path(file).extension() != ".safetensors")
       throw DataError(path, ": '", name, "' lies in '", file, "': not the name of a safetensors file beside the index");
     weight_map[name] = file;
@@ -59,7 +61,8 @@ bool is_hugging_face_directory(const std::string& path) {
 }
 
 HuggingFaceModel::HuggingFaceModel(const std::string& directory) : directory_(directory) {
-  if (!exists(directory + "/config.json")) throw DataError("'", directory, "' is not a Hugging Face model directory: it has no config.json");
+  if (!exists(directory + "/config.json"))
+    throw DataError("'", directory, "' is not a Hugging Face model directory: it has no config.json");
   config_ = read_file(directory + "/config.json", kMaxJsonBytes);
   // transformers, too, takes the single file when both are there.
   const std::string index_path = directory + "/" + kIndexFile;
@@ -68,15 +71,18 @@ HuggingFaceModel::HuggingFaceModel(const std::string& directory) : directory_(di
   else if (exists(index_path))
     read_index(index_path);
   else
-    throw DataError("'", directory, "' has neither ", kSingleFile, " nor ", kIndexFile,
-                    ": only safetensors are read (pickled .bin weights run code; convert them with transformers first)");
+    throw DataError(
+        "'", directory, "' has neither ", kSingleFile, " nor ", kIndexFile,
+        ": only safetensors are read (pickled .bin weights run code; convert them with transformers first)");
 }
 
 void HuggingFaceModel::add_file(const std::string& file_name) {
   const SafetensorsFile file(directory_ + "/" + file_name);
   for (const auto& [name, entry] : file.entries()) {
     const auto [place, is_new] = tensors_.try_emplace(name, Place{file_name, entry});
-    if (!is_new) throw DataError("tensor '", name, "' is in both ", place->second.file, " and ", file_name, " of '", directory_, "'");
+    if (!is_new)
+      throw DataError("tensor '", name, "' is in both ", place->second.file, " and ", file_name, " of '", directory_,
+                      "'");
   }
 }
 
@@ -85,7 +91,8 @@ void HuggingFaceModel::read_index(const std::string& index_path) {
   std::set<std::string> files;
   std::set<std::string> missing;
   for (const auto& [name, file] : weight_map) (exists(directory_ + "/" + file) ? files : missing).insert(file);
-  if (!missing.empty()) throw DataError(index_path, " names files that are not there: ", joined(missing), ": download them");
+  if (!missing.empty())
+    throw DataError(index_path, " names files that are not there: ", joined(missing), ": download them");
   for (const std::string& file : files) add_file(file);
   for (const auto& [name, file] : weight_map) {
     const auto found = tensors_.find(name);
@@ -98,7 +105,8 @@ void HuggingFaceModel::read_index(const std::string& index_path) {
       ++tensor;
       continue;
     }
-    log::warning("tensor '", tensor->first, "' in ", directory_, "/", tensor->second.file, " is not in the index: ignored");
+    log::warning("tensor '", tensor->first, "' in ", directory_, "/", tensor->second.file,
+                 " is not in the index: ignored");
     tensor = tensors_.erase(tensor);
   }
 }
@@ -106,7 +114,8 @@ void HuggingFaceModel::read_index(const std::string& index_path) {
 std::vector<std::string> HuggingFaceModel::companion_files() const {
   std::vector<std::string> paths;
   for (const char* name : kCompanionFiles)
-    if (exists(directory_ + "/" + name)) paths.push_back(fs::absolute(directory_ + "/" + name).lexically_normal().string());
+    if (exists(directory_ + "/" + name))
+      paths.push_back(fs::absolute(directory_ + "/" + name).lexically_normal().string());
   return paths;
 }
 
@@ -120,8 +129,12 @@ StoredPiece HuggingFaceModel::stored(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw DataError("'", directory_, "' has no tensor '", name, "'");
   const auto& [file, entry] = found->second;
-  if (!entry.dtype) throw DataError("tensor '", name, "' in ", directory_, "/", file, " has dtype ", entry.dtype_name, ": only BF16, F16, F32 and F64 weights are supported");
-  return {directory_ + "/" + file, entry.at, {name, *entry.dtype, entry.shape, std::vector<std::int64_t>(entry.shape.size(), 0), entry.shape}};
+  if (!entry.dtype)
+    throw DataError("tensor '", name, "' in ", directory_, "/", file, " has dtype ", entry.dtype_name,
+                    ": only BF16, F16, F32 and F64 weights are supported");
+  return {directory_ + "/" + file,
+          entry.at,
+          {name, *entry.dtype, entry.shape, std::vector<std::int64_t>(entry.shape.size(), 0), entry.shape}};
 }
 
 }  // namespace osler::checkpoint

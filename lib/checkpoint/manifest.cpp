@@ -51,15 +51,24 @@ Json json_of(const std::vector<TensorEntry>& tensors) {
   for (const TensorEntry& tensor : tensors) {
     Json pieces = Json::array();
     for (const PieceEntry& piece : tensor.pieces)
-      pieces.push_back({{"file", piece.file}, {"dataset", piece.dataset}, {"at", piece.at}, {"offset", piece.offset}, {"extent", piece.extent}});
-    list.push_back({{"name", tensor.name}, {"dtype", std::string(name_of(tensor.dtype))}, {"shape", tensor.shape}, {"pieces", pieces}});
+      pieces.push_back({{"file", piece.file},
+                        {"dataset", piece.dataset},
+                        {"at", piece.at},
+                        {"offset", piece.offset},
+                        {"extent", piece.extent}});
+    list.push_back({{"name", tensor.name},
+                    {"dtype", std::string(name_of(tensor.dtype))},
+                    {"shape", tensor.shape},
+                    {"pieces", pieces}});
   }
   return list;
 }
 
 /// Sorted keys, no spaces: the same value gives the same text, so that a sum of it can be checked after parsing. Bytes
 /// that are no UTF-8 (a path in the config) are replaced rather than failing a save.
-std::string canonical(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string canonical(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 // ---------------------------------------------------------------------------------------------------- reading
 /// An object being read: every key must be asked for, none may be left over.
@@ -142,7 +151,8 @@ RunState state_from(const Json& json, const std::string& origin) {
 }
 
 bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.front() != '.' && name.size() < 256 && name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+  return !name.empty() && name.front() != '.' && name.size() < 256 &&
+         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
 }
 
 std::vector<FileEntry> files_from(const Json& json, const std::string& origin) {
@@ -186,8 +196,8 @@ TensorEntry tensor_from(const Json& json, const std::vector<FileEntry>& files, c
   checked_bytes(tensor.shape, tensor.dtype, named);
   for (const Json& value : fields.list("pieces")) {
     Fields part(value, named + " piece");
-    PieceEntry piece{part.count("file", files.empty() ? 0 : files.size() - 1), part.text("dataset"), part.count("at", std::uint64_t{1} << 60),
-                     part.sizes("offset"), part.sizes("extent")};
+    PieceEntry piece{part.count("file", files.empty() ? 0 : files.size() - 1), part.text("dataset"),
+                     part.count("at", std::uint64_t{1} << 60), part.sizes("offset"), part.sizes("extent")};
     part.finish();
     if (files.empty() || piece.offset.size() != tensor.shape.size() || piece.extent.size() != tensor.shape.size())
       throw CheckpointError(named, ": a piece has another number of dims");
@@ -203,7 +213,8 @@ TensorEntry tensor_from(const Json& json, const std::vector<FileEntry>& files, c
   return tensor;
 }
 
-std::vector<TensorEntry> tensors_from(const Json& json, const std::vector<FileEntry>& files, const std::string& origin) {
+std::vector<TensorEntry> tensors_from(const Json& json, const std::vector<FileEntry>& files,
+                                      const std::string& origin) {
   std::vector<TensorEntry> tensors;
   for (const Json& value : json) {
     tensors.push_back(tensor_from(value, files, text_of(origin, " tensor ", tensors.size())));
@@ -275,9 +286,11 @@ Manifest parse_manifest(const std::string& text, const std::string& origin) {
   const std::string sum = fields.text(kOwnSum);
   Json rest = json;
   rest.erase(kOwnSum);
-  if (sha256_hex(canonical(rest)) != sum) throw CheckpointError(origin, " is damaged or was edited: its own sum does not match");
+  if (sha256_hex(canonical(rest)) != sum)
+    throw CheckpointError(origin, " is damaged or was edited: its own sum does not match");
   if (version != kFormatVersion)
-    throw UnknownFormat(origin, " has format version ", version, ", this program reads ", kFormatVersion, ": use the release that wrote it");
+    throw UnknownFormat(origin, " has format version ", version, ", this program reads ", kFormatVersion,
+                        ": use the release that wrote it");
   Manifest manifest;
   manifest.created = fields.text("created");
   manifest.world_size = fields.integer("world_size");

@@ -22,9 +22,9 @@ struct FileEntry {
 };
 
 struct PieceEntry {
-  std::size_t file = 0;    ///< index into the files
+  std::size_t file = 0;  ///< index into the files
   std::string dataset;
-  std::uint64_t at = 0;    ///< first byte in the file
+  std::uint64_t at = 0;  ///< first byte in the file
   std::vector<std::int64_t> offset;
   std::vector<std::int64_t> extent;
 };

@@ -31,7 +31,8 @@ struct Reader::Impl {
   std::vector<StoredPiece> stored(const TensorEntry& tensor) const {
     std::vector<StoredPiece> pieces;
     for (const PieceEntry& piece : tensor.pieces)
-      pieces.push_back({directory + "/" + manifest.files[piece.file].name, piece.at,
+      pieces.push_back({directory + "/" + manifest.files[piece.file].name,
+                        piece.at,
                         {tensor.name, tensor.dtype, tensor.shape, piece.offset, piece.extent}});
     return pieces;
   }
@@ -46,23 +47,29 @@ Reader::Reader(const std::string& directory) {
   impl_ = std::move(impl);
 }
 
-const RunState& Reader::state() const { return impl_->manifest.state; }
+const RunState& Reader::state() const {
+  return impl_->manifest.state;
+}
 
 std::vector<plan::Piece> Reader::tensors() const {
   std::vector<plan::Piece> whole;
   for (const TensorEntry& tensor : impl_->manifest.tensors)
-    whole.push_back({tensor.name, tensor.dtype, tensor.shape, std::vector<std::int64_t>(tensor.shape.size(), 0), tensor.shape});
+    whole.push_back(
+        {tensor.name, tensor.dtype, tensor.shape, std::vector<std::int64_t>(tensor.shape.size(), 0), tensor.shape});
   return whole;
 }
 
-bool Reader::contains(const std::string& name) const { return impl_->find(name) != nullptr; }
+bool Reader::contains(const std::string& name) const {
+  return impl_->find(name) != nullptr;
+}
 
 void Reader::load(const std::vector<comm::ShardedTensor>& into) const {
   OpenFiles files;
   for (const comm::ShardedTensor& target : into) {
     const TensorEntry* tensor = impl_->find(target.piece.name);
     if (tensor == nullptr) throw CheckpointError("'", impl_->directory, "' has no tensor '", target.piece.name, "'");
-    if (target.piece.extent.empty() || plan::num_elements(target.piece.extent) > 0) load_piece(impl_->stored(*tensor), target, files);
+    if (target.piece.extent.empty() || plan::num_elements(target.piece.extent) > 0)
+      load_piece(impl_->stored(*tensor), target, files);
   }
 }
 

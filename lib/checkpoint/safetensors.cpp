@@ -23,12 +23,12 @@ struct KnownType {
   std::optional<DType> dtype;
 };
 
-constexpr KnownType kKnownTypes[] = {
-    {"BF16", 2, DType::bf16}, {"F16", 2, DType::fp16}, {"F32", 4, DType::fp32}, {"F64", 8, DType::fp64},
-    {"U8", 1, DType::u8},     {"U16", 2, DType::u16},  {"U32", 4, DType::u32},  {"U64", 8, DType::u64},
-    {"I64", 8, DType::i64},   {"I32", 4, {}},          {"I16", 2, {}},          {"I8", 1, {}},
-    {"BOOL", 1, {}},          {"F8_E5M2", 1, {}},      {"F8_E4M3", 1, {}},      {"F8_E8M0", 1, {}},
-    {"C64", 8, {}}};
+constexpr KnownType kKnownTypes[] = {{"BF16", 2, DType::bf16}, {"F16", 2, DType::fp16}, {"F32", 4, DType::fp32},
+                                     {"F64", 8, DType::fp64},  {"U8", 1, DType::u8},    {"U16", 2, DType::u16},
+                                     {"U32", 4, DType::u32},   {"U64", 8, DType::u64},  {"I64", 8, DType::i64},
+                                     {"I32", 4, {}},           {"I16", 2, {}},          {"I8", 1, {}},
+                                     {"BOOL", 1, {}},          {"F8_E5M2", 1, {}},      {"F8_E4M3", 1, {}},
+                                     {"F8_E8M0", 1, {}},       {"C64", 8, {}}};
 
 const KnownType& known_type(const std::string& name, const std::string& where) {
   for (const KnownType& type : kKnownTypes)
@@ -44,7 +44,8 @@ const char* type_name_of(DType dtype) {
 
 std::uint64_t whole_number(const Json& json, const std::string& where) {
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (!json.is_number_unsigned() || json.get<std::uint64_t>() > kMost) throw DataError(where, " is not a whole number of 63 bits");
+  if (!json.is_number_unsigned() || json.get<std::uint64_t>() > kMost)
+    throw DataError(where, " is not a whole number of 63 bits");
   return json.get<std::uint64_t>();
 }
 
@@ -52,11 +53,14 @@ std::uint64_t whole_number(const Json& json, const std::string& where) {
 SafetensorsEntry entry_from(const Json& json, const std::string& where) {
   if (!json.is_object()) throw DataError(where, " is not an object");
   for (const auto& [key, value] : json.items())
-    if (key != "dtype" && key != "shape" && key != "data_offsets") throw DataError(where, " has the unknown key '", key, "'");
+    if (key != "dtype" && key != "shape" && key != "data_offsets")
+      throw DataError(where, " has the unknown key '", key, "'");
   if (json.size() != 3) throw DataError(where, " lacks one of dtype, shape, data_offsets");
   if (!json["dtype"].is_string()) throw DataError(where, ": dtype is not a string");
-  if (!json["shape"].is_array() || json["shape"].size() > kMaxDims) throw DataError(where, ": shape is not a list of at most ", kMaxDims);
-  if (!json["data_offsets"].is_array() || json["data_offsets"].size() != 2) throw DataError(where, ": data_offsets is not a pair");
+  if (!json["shape"].is_array() || json["shape"].size() > kMaxDims)
+    throw DataError(where, ": shape is not a list of at most ", kMaxDims);
+  if (!json["data_offsets"].is_array() || json["data_offsets"].size() != 2)
+    throw DataError(where, ": data_offsets is not a pair");
 
   SafetensorsEntry entry;
   entry.dtype_name = json["dtype"].get<std::string>();
@@ -71,14 +75,16 @@ SafetensorsEntry entry_from(const Json& json, const std::string& where) {
   const std::uint64_t begin = whole_number(json["data_offsets"][0], where + ": an offset");
   const std::uint64_t end = whole_number(json["data_offsets"][1], where + ": an offset");
   if (begin > end) throw DataError(where, ": its data ends at ", end, ", before it begins at ", begin);
-  if (end - begin != claimed) throw DataError(where, ": shape and dtype need ", claimed, " bytes, its data_offsets hold ", end - begin);
+  if (end - begin != claimed)
+    throw DataError(where, ": shape and dtype need ", claimed, " bytes, its data_offsets hold ", end - begin);
   entry.at = begin;
   entry.num_bytes = claimed;
   return entry;
 }
 
 /// Sorted by place, the tensors must cover the buffer from end to end: no overlap, no hole, nothing behind.
-void check_cover(const std::map<std::string, SafetensorsEntry>& entries, std::uint64_t buffer_bytes, const std::string& path) {
+void check_cover(const std::map<std::string, SafetensorsEntry>& entries, std::uint64_t buffer_bytes,
+                 const std::string& path) {
   std::vector<std::pair<const std::string*, const SafetensorsEntry*>> order;
   for (const auto& [name, entry] : entries) order.emplace_back(&name, &entry);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
@@ -90,20 +96,26 @@ void check_cover(const std::map<std::string, SafetensorsEntry>& entries, std::ui
       throw DataError(path, ": tensor '", *name, "' begins at byte ", entry->at, ", the one before it ends at ", end,
                       entry->at < end ? ": they overlap" : ": there is a hole");
     end += entry->num_bytes;
-    if (end > buffer_bytes) throw DataError(path, ": tensor '", *name, "' reaches beyond the end of the file: truncated download?");
+    if (end > buffer_bytes)
+      throw DataError(path, ": tensor '", *name, "' reaches beyond the end of the file: truncated download?");
   }
   if (end != buffer_bytes) throw DataError(path, ": ", buffer_bytes - end, " bytes at the end belong to no tensor");
 }
 
 Json read_header(const store::RegionFile& file, std::uint64_t& header_bytes) {
   const std::string& path = file.path();
-  if (file.size() < kLengthBytes) throw DataError(path, " is too short for a safetensors file: ", file.size(), " bytes");
+  if (file.size() < kLengthBytes)
+    throw DataError(path, " is too short for a safetensors file: ", file.size(), " bytes");
   file.read(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
-  if (header_bytes > kMaxHeaderBytes) throw DataError(path, ": header of ", header_bytes, " bytes; the format allows ", kMaxHeaderBytes, ": not a safetensors file?");
-  if (header_bytes > file.size() - kLengthBytes) throw DataError(path, ": header of ", header_bytes, " bytes in a file of ", file.size(), ": truncated download?");
+  if (header_bytes > kMaxHeaderBytes)
+    throw DataError(path, ": header of ", header_bytes, " bytes; the format allows ", kMaxHeaderBytes,
+                    ": not a safetensors file?");
+  if (header_bytes > file.size() - kLengthBytes)
+    throw DataError(path, ": header of ", header_bytes, " bytes in a file of ", file.size(), ": truncated download?");
   std::string text(header_bytes, '\0');
   file.read(kLengthBytes, std::as_writable_bytes(std::span(text)));
-  if (text.empty() || text.front() != '{') throw DataError(path, ": the header does not begin with '{': not a safetensors file?");
+  if (text.empty() || text.front() != '{')
+    throw DataError(path, ": the header does not begin with '{': not a safetensors file?");
   return parse_strict_json(text, path + " header", kMaxHeaderDepth);
 }
 
@@ -136,9 +148,11 @@ std::uint64_t num_bytes_of(const SafetensorsWriter::Tensor& tensor) {
   return bytes;
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Tensor> tensors) : tensors_(std::move(tensors)), file_(path) {
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Tensor> tensors)
+    : tensors_(std::move(tensors)), file_(path) {
   std::sort(tensors_.begin(), tensors_.end(), [](const Tensor& a, const Tensor& b) {
-    return std::pair(-static_cast<int>(size_bytes(a.dtype)), a.name) < std::pair(-static_cast<int>(size_bytes(b.dtype)), b.name);
+    return std::pair(-static_cast<int>(size_bytes(a.dtype)), a.name) <
+           std::pair(-static_cast<int>(size_bytes(b.dtype)), b.name);
   });
   nlohmann::ordered_json header = {{"__metadata__", {{"format", "pt"}}}};
   std::uint64_t at = 0;

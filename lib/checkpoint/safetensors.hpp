@@ -21,7 +21,7 @@ struct SafetensorsEntry {
   std::string dtype_name;      ///< as in the file, e.g. "BF16"
   std::optional<DType> dtype;  ///< none for types of the format that no model of ours has
   std::vector<std::int64_t> shape;
-  std::uint64_t at = 0;        ///< first byte in the file
+  std::uint64_t at = 0;  ///< first byte in the file
   std::uint64_t num_bytes = 0;
 };
 

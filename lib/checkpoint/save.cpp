@@ -53,8 +53,9 @@ std::string prepare_folder(const SaveRequest& request, std::int64_t num_bytes) {
   const double wanted = kSpareSpace * static_cast<double>(num_bytes);
   const std::uint64_t available = free_bytes(request.root);
   if (static_cast<double>(available) < wanted)
-    throw StorageError("not enough space for a checkpoint in '", request.root, "': ", static_cast<std::uint64_t>(wanted),
-                       " bytes wanted, ", available, " free; free space or lower checkpoint.keep");
+    throw StorageError("not enough space for a checkpoint in '", request.root,
+                       "': ", static_cast<std::uint64_t>(wanted), " bytes wanted, ", available,
+                       " free; free space or lower checkpoint.keep");
   const std::string nonce = std::to_string(std::random_device{}());
   const std::string folder = request.root + "/.tmp-" + step_name(request.state.step) + "-" + nonce;
   make_directories(folder);
@@ -63,7 +64,8 @@ std::string prepare_folder(const SaveRequest& request, std::int64_t num_bytes) {
 
 void wait_for_folder(const std::string& folder) {
   struct stat status {};
-  for (int waited_ms = 0, pause_ms = 10; ::stat(folder.c_str(), &status) != 0; pause_ms = std::min(pause_ms * 2, 1000)) {
+  for (int waited_ms = 0, pause_ms = 10; ::stat(folder.c_str(), &status) != 0;
+       pause_ms = std::min(pause_ms * 2, 1000)) {
     if (waited_ms > kMaxWaitForFolder_s * 1000)
       throw StorageError("'", folder, "', which rank 0 made, is not visible here after ", kMaxWaitForFolder_s,
                          " s: checkpoints must lie on a file system that all nodes share");
@@ -81,7 +83,8 @@ std::string write_own_files(comm::Group& group, const SaveRequest& request, cons
     const auto options = at::TensorOptions().dtype(comm::scalar_type_of(tensor.piece.dtype));
     at::from_blob(out.data(), tensor.data.sizes(), options).copy_(tensor.data);  // straight from the device
   };
-  const ShardPlan plan{.directory = folder, .rank = group.rank(), .world_size = group.size(), .step = request.state.step};
+  const ShardPlan plan{
+      .directory = folder, .rank = group.rank(), .world_size = group.size(), .step = request.state.step};
   const WrittenShard shard = write_shard_files(plan, pieces, fill);
   return part_text(shard.files, shard.tensors);
 }
@@ -94,7 +97,8 @@ void finish_folder(const SaveRequest& request, const std::vector<std::string>& p
   manifest.state = request.state;
   for (const std::string& part : parts) add_part(manifest, part);
   manifest.files.push_back(write_index_file(folder, manifest));
-  for (FileEntry& file : copy_tokenizer_files(folder, request.tokenizer_files)) manifest.files.push_back(std::move(file));
+  for (FileEntry& file : copy_tokenizer_files(folder, request.tokenizer_files))
+    manifest.files.push_back(std::move(file));
   write_manifest(folder, std::move(manifest));
   publish_checkpoint(folder, final_name);
 }

@@ -33,15 +33,20 @@ struct NamedPiece {
   std::string dataset;
 };
 
-store::Image declare_image(const ShardPlan& plan, const std::vector<plan::Piece>& pieces, const std::vector<NamedPiece>& chosen) {
+store::Image declare_image(const ShardPlan& plan, const std::vector<plan::Piece>& pieces,
+                           const std::vector<NamedPiece>& chosen) {
   store::Image image;
   for (const NamedPiece& named : chosen) {
     const plan::Piece& piece = pieces[named.index];
-    image.declare(named.dataset, piece.dtype, piece.extent,
-                  {{"global_shape", piece.global_shape}, {"offset", piece.offset}, {"dtype", std::string(name_of(piece.dtype))}});
+    image.declare(
+        named.dataset, piece.dtype, piece.extent,
+        {{"global_shape", piece.global_shape}, {"offset", piece.offset}, {"dtype", std::string(name_of(piece.dtype))}});
   }
-  image.set_attributes("", {{"format", std::string("osler-checkpoint")}, {"format_version", kFormatVersion}, {"rank", plan.rank},
-                            {"world_size", plan.world_size}, {"step", plan.step}});
+  image.set_attributes("", {{"format", std::string("osler-checkpoint")},
+                            {"format_version", kFormatVersion},
+                            {"rank", plan.rank},
+                            {"world_size", plan.world_size},
+                            {"step", plan.step}});
   image.seal();
   return image;
 }
@@ -64,7 +69,8 @@ FileEntry write_image(const std::string& directory, const std::string& name, sto
   return {name, num_bytes, file.finish()};
 }
 
-void record(WrittenShard& shard, std::map<std::string, std::size_t>& tensor_index, const plan::Piece& piece, PieceEntry entry) {
+void record(WrittenShard& shard, std::map<std::string, std::size_t>& tensor_index, const plan::Piece& piece,
+            PieceEntry entry) {
   const auto [place, is_new] = tensor_index.try_emplace(piece.name, shard.tensors.size());
   if (is_new) shard.tensors.push_back({piece.name, piece.dtype, piece.global_shape, {}});
   shard.tensors[place->second].pieces.push_back(std::move(entry));
@@ -91,7 +97,8 @@ WrittenShard write_shard_files(const ShardPlan& plan, const std::vector<plan::Pi
     shard.files.push_back(write_image(plan.directory, shard_name(plan.rank, part), image, index_of, fill));
     for (const NamedPiece& named : chosen) {
       const plan::Piece& piece = pieces[named.index];
-      record(shard, tensor_index, piece, {part, named.dataset, offset_of.at(named.dataset), piece.offset, piece.extent});
+      record(shard, tensor_index, piece,
+             {part, named.dataset, offset_of.at(named.dataset), piece.offset, piece.extent});
     }
   }
   return shard;
@@ -106,7 +113,8 @@ FileEntry write_index_file(const std::string& directory, const Manifest& manifes
         pieces.push_back({manifest.files[piece.file].name, piece.dataset, piece.offset, piece.extent});
     image.declare_virtual(tensor.name, tensor.dtype, tensor.shape, pieces);
   }
-  image.set_attributes("", {{"format", std::string("osler-checkpoint-index")}, {"format_version", kFormatVersion},
+  image.set_attributes("", {{"format", std::string("osler-checkpoint-index")},
+                            {"format_version", kFormatVersion},
                             {"step", manifest.state.step}});
   image.declare_text("meta/model_config", manifest.state.model_config);
   image.declare_text("meta/run_config", manifest.state.run_config);
@@ -139,7 +147,8 @@ std::vector<FileEntry> copy_tokenizer_files(const std::string& directory, const 
 }
 
 void write_manifest(const std::string& directory, Manifest manifest) {
-  std::sort(manifest.tensors.begin(), manifest.tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(manifest.tensors.begin(), manifest.tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   for (const TensorEntry& tensor : manifest.tensors) check_tiling(tensor);
   manifest.created = utc_timestamp();
   sync_directory(directory);

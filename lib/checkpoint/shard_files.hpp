@@ -22,7 +22,7 @@ using FillPiece = std::function<void(std::size_t index, std::span<std::byte> out
 
 struct ShardPlan {
   std::string directory;
-  std::int64_t rank = 0;        ///< files are rank_%05d.h5, rank_%05d_1.h5, ...
+  std::int64_t rank = 0;  ///< files are rank_%05d.h5, rank_%05d_1.h5, ...
   std::int64_t world_size = 1;
   std::int64_t step = 0;
   std::uint64_t max_file_bytes = kMaxFileBytes;

@@ -37,18 +37,21 @@ void read_block(const StoredPiece& source, const store::RegionFile& file, store:
 }
 
 /// The part `common` of both, slab by slab along the first dim.
-void copy_common(const StoredPiece& source, const comm::ShardedTensor& into, const plan::Piece& common, const store::RegionFile& file) {
+void copy_common(const StoredPiece& source, const comm::ShardedTensor& into, const plan::Piece& common,
+                 const store::RegionFile& file) {
   const std::size_t rank = common.extent.size();
   store::Region region{source.piece.extent, common.offset, common.extent};
   at::Tensor target = into.data.view(into.piece.extent);
   for (std::size_t dim = 0; dim < rank; ++dim) {
     region.offset[dim] -= source.piece.offset[dim];
-    target = target.narrow(static_cast<std::int64_t>(dim), common.offset[dim] - into.piece.offset[dim], common.extent[dim]);
+    target =
+        target.narrow(static_cast<std::int64_t>(dim), common.offset[dim] - into.piece.offset[dim], common.extent[dim]);
   }
   if (rank == 0) return read_block(source, file, region, target);
   const std::int64_t first = region.offset[0];
   const std::int64_t num_rows = common.extent[0];
-  const std::int64_t row_bytes = plan::num_elements(common.extent) / num_rows * static_cast<std::int64_t>(size_bytes(source.piece.dtype));
+  const std::int64_t row_bytes =
+      plan::num_elements(common.extent) / num_rows * static_cast<std::int64_t>(size_bytes(source.piece.dtype));
   const std::int64_t step = std::max<std::int64_t>(1, kSlabBytes / row_bytes);
   for (std::int64_t row = 0; row < num_rows; row += step) {
     region.offset[0] = first + row;
@@ -72,8 +75,8 @@ void load_piece(const std::vector<StoredPiece>& stored, const comm::ShardedTenso
   std::int64_t filled = 0;
   for (const StoredPiece& source : stored) {
     if (source.piece.global_shape != into.piece.global_shape)
-      throw DataError("'", into.piece.name, "' has shape ", shape_text(source.piece.global_shape), " in ", source.path, ", but ",
-                      shape_text(into.piece.global_shape), " is wanted: another model configuration?");
+      throw DataError("'", into.piece.name, "' has shape ", shape_text(source.piece.global_shape), " in ", source.path,
+                      ", but ", shape_text(into.piece.global_shape), " is wanted: another model configuration?");
     plan::Piece named = source.piece;
     named.name = into.piece.name;
     const plan::Piece common = plan::intersection(named, into.piece);
@@ -83,7 +86,8 @@ void load_piece(const std::vector<StoredPiece>& stored, const comm::ShardedTenso
     filled += count;
   }
   if (filled != into.data.numel())
-    throw DataError("'", into.piece.name, "': the files hold ", filled, " of the ", into.data.numel(), " elements wanted");
+    throw DataError("'", into.piece.name, "': the files hold ", filled, " of the ", into.data.numel(),
+                    " elements wanted");
 }
 
 }  // namespace osler::checkpoint

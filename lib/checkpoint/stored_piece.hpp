@@ -1,5 +1,5 @@
-// Filling a tensor from wherever its elements lie: intersection arithmetic between pieces in files and the piece wanted.
-// Reads only what is covered; memory beyond the target is bounded by one slab. Local.
+// Filling a tensor from wherever its elements lie: intersection arithmetic between pieces in files and the piece
+// wanted. Reads only what is covered; memory beyond the target is bounded by one slab. Local.
 #pragma once
 
 #include <map>

@@ -9,7 +9,8 @@ namespace osler::checkpoint {
 
 nlohmann::json parse_strict_json(std::string_view text, const std::string& origin, int max_depth) {
   using Event = nlohmann::json::parse_event_t;
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") throw DataError(origin, " starts with a byte order mark: not allowed in JSON");
+  if (text.substr(0, 3) == "\xEF\xBB\xBF")
+    throw DataError(origin, " starts with a byte order mark: not allowed in JSON");
   if (text.find('\0') != std::string_view::npos) throw DataError(origin, " is not valid JSON: it holds a NUL byte");
   std::vector<std::unordered_set<std::string>> open_objects;
   const auto guard = [&](int depth, Event event, nlohmann::json& parsed) {

@@ -1,5 +1,5 @@
-// JSON from outside: UTF-8, no duplicate keys, no byte order mark, bounded nesting (nlohmann alone takes the last of two
-// equal keys and overflows the stack when a deep value is copied). Local.
+// JSON from outside: UTF-8, no duplicate keys, no byte order mark, bounded nesting (nlohmann alone takes the last of
+// two equal keys and overflows the stack when a deep value is copied). Local.
 #pragma once
 
 #include <nlohmann/json.hpp>

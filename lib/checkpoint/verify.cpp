@@ -27,9 +27,11 @@ std::string damage_of(const std::string& directory, const FileEntry& file, bool 
   if (error) return text_of("'", path, "' is missing or no file (", error.message(), ")");
   if (size != file.num_bytes) return text_of("'", path, "' has ", size, " bytes instead of ", file.num_bytes);
   if (!with_sum) return "";
-  if (::access(path.c_str(), R_OK) != 0 && errno == EACCES) throw StorageError("cannot read '", path, "': check its permissions");
+  if (::access(path.c_str(), R_OK) != 0 && errno == EACCES)
+    throw StorageError("cannot read '", path, "': check its permissions");
   try {
-    if (sha256_hex_of_file(path) != file.sha256) return text_of("'", path, "' has another SHA-256 than its manifest says");
+    if (sha256_hex_of_file(path) != file.sha256)
+      return text_of("'", path, "' has another SHA-256 than its manifest says");
   } catch (const StorageError& failure) {
     return failure.what();  // a disk that cannot give the bytes back
   }
@@ -89,11 +91,14 @@ void check_sizes(const std::string& directory, const Manifest& manifest) {
   }
 }
 
-std::vector<std::string> find_damage(const std::string& directory, const Manifest& manifest, int share, int num_shares) {
+std::vector<std::string> find_damage(const std::string& directory, const Manifest& manifest, int share,
+                                     int num_shares) {
   // Largest first, each to the rank with the least so far: the same arithmetic on every rank.
   std::vector<std::size_t> order(manifest.files.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return manifest.files[a].num_bytes > manifest.files[b].num_bytes; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return manifest.files[a].num_bytes > manifest.files[b].num_bytes;
+  });
   std::vector<std::uint64_t> load(static_cast<std::size_t>(num_shares), 0);
   std::vector<std::string> damage;
   for (const std::size_t i : order) {
@@ -127,10 +132,12 @@ std::optional<std::string> find_newest(comm::Group& group, const std::string& ro
     const std::string damage = shared_verdict(group, directory);
     if (damage.empty()) return directory;
     if (group.rank() == 0)
-      log::warning("checkpoint '", directory, "' is damaged: ", damage, set_aside_or_stay(root, step), "; trying the one before it");
+      log::warning("checkpoint '", directory, "' is damaged: ", damage, set_aside_or_stay(root, step),
+                   "; trying the one before it");
   }
   if (existed)
-    throw CheckpointError("no usable checkpoint in '", root, "', though there were some (see the warnings and the .bad-* folders); "
+    throw CheckpointError("no usable checkpoint in '", root,
+                          "', though there were some (see the warnings and the .bad-* folders); "
                           "restore one, or move the folder away to start from the beginning");
   return std::nullopt;
 }

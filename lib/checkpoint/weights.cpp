@@ -61,7 +61,8 @@ Weights::Weights(const std::string& path, Verify verify) {
   auto impl = std::make_shared<Impl>();
   impl->directory = path;
   std::error_code error;
-  if (!fs::is_directory(path, error)) throw DataError("'", path, "' is no directory: a Hugging Face model, a checkpoint or a run is wanted");
+  if (!fs::is_directory(path, error))
+    throw DataError("'", path, "' is no directory: a Hugging Face model, a checkpoint or a run is wanted");
   if (looks_like_checkpoint(path)) {
     impl->reader = open_checkpoint(path, verify);
   } else if (holds_checkpoints(path + "/checkpoints") || holds_checkpoints(path)) {
@@ -72,15 +73,23 @@ Weights::Weights(const std::string& path, Verify verify) {
   } else if (fs::exists(path + "/config.json", error)) {
     impl->hugging_face.emplace(path);
   } else {
-    throw DataError("'", path, "' is neither a Hugging Face model (config.json), nor a checkpoint (manifest.json), nor a run with checkpoints/");
+    throw DataError("'", path,
+                    "' is neither a Hugging Face model (config.json), nor a checkpoint (manifest.json), nor a run with "
+                    "checkpoints/");
   }
   impl->config = impl->reader ? impl->reader->state().model_config : impl->hugging_face->config();
   impl_ = std::move(impl);
 }
 
-const std::string& Weights::model_config() const { return impl_->config; }
-const std::string& Weights::directory() const { return impl_->directory; }
-std::int64_t Weights::tokens_seen() const { return impl_->reader ? impl_->reader->state().tokens : 0; }
+const std::string& Weights::model_config() const {
+  return impl_->config;
+}
+const std::string& Weights::directory() const {
+  return impl_->directory;
+}
+std::int64_t Weights::tokens_seen() const {
+  return impl_->reader ? impl_->reader->state().tokens : 0;
+}
 
 std::vector<std::string> Weights::tokenizer_files() const {
   return impl_->reader ? impl_->reader->tokenizer_files() : impl_->hugging_face->companion_files();
@@ -89,7 +98,8 @@ std::vector<std::string> Weights::tokenizer_files() const {
 std::vector<plan::Piece> Weights::tensors() const {
   std::vector<plan::Piece> tensors;
   if (impl_->hugging_face) {
-    for (const std::string& name : impl_->hugging_face->names()) tensors.push_back(impl_->hugging_face->stored(name).piece);
+    for (const std::string& name : impl_->hugging_face->names())
+      tensors.push_back(impl_->hugging_face->stored(name).piece);
     for (plan::Piece& tensor : tensors) tensor.name = kModelPrefix + tensor.name;
     return tensors;
   }

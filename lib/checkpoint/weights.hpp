@@ -20,10 +20,10 @@ class Weights {
   /// directory (or its checkpoints folder) the newest checkpoint is taken; a damaged one is named and the one before it
   /// is taken. Nothing is renamed.
   explicit Weights(const std::string& path, Verify verify = Verify::sums);
-  const std::string& model_config() const;             ///< config.json text
-  const std::string& directory() const;                ///< what was opened, after resolving a run directory
-  std::vector<std::string> tokenizer_files() const;    ///< absolute paths; empty when there are none
-  std::int64_t tokens_seen() const;                    ///< 0 for a Hugging Face directory
+  const std::string& model_config() const;           ///< config.json text
+  const std::string& directory() const;              ///< what was opened, after resolving a run directory
+  std::vector<std::string> tokenizer_files() const;  ///< absolute paths; empty when there are none
+  std::int64_t tokens_seen() const;                  ///< 0 for a Hugging Face directory
   /// The weights as "model/NAME", whole, with the dtype in which they are stored (masters: the run's dtype); sorted.
   std::vector<plan::Piece> tensors() const;
   /// Pieces are named "model/NAME". Reads only what the pieces cover, converting to the target's dtype (round to

@@ -19,14 +19,15 @@ struct ModelConfig {
   std::int64_t head_dim = 0;  ///< "head_dim" if present and not null, else hidden_size / num_heads
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
-  double rope_theta = 0;      ///< "rope_theta", or transformers 5's "rope_parameters": {"rope_theta"}; only rope_type default
+  double rope_theta =
+      0;  ///< "rope_theta", or transformers 5's "rope_parameters": {"rope_theta"}; only rope_type default
   std::optional<std::int64_t> sliding_window;  ///< tokens; a query sees itself and sliding_window - 1 before it
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
   std::int64_t num_experts = 0;  ///< 0 for Mistral
   std::int64_t top_k = 0;
   double router_aux_coefficient = 0;
-  std::string stored_dtype;      ///< "bfloat16", ...: "dtype" or "torch_dtype"; "" if absent
+  std::string stored_dtype;  ///< "bfloat16", ...: "dtype" or "torch_dtype"; "" if absent
 };
 
 /// Parses config.json text. `origin` names the file in errors. Throws DataError naming the key and what is wrong:

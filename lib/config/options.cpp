@@ -73,7 +73,8 @@ std::vector<Field> fields_of(TokenizeOptions& o) {
   f.path("tokenizer", o.tokenizer, "SentencePiece model, or Hugging Face directory that holds one")
       .needed_by({"tokenize"});
   f.path("output", o.output, "folder of the token shards").needed_by({"tokenize"});
-  f.text("text_field", o.text_field, "JSONL field of the text; several, with commas between, are joined by newlines").needed_by({"tokenize"});
+  f.text("text_field", o.text_field, "JSONL field of the text; several, with commas between, are joined by newlines")
+      .needed_by({"tokenize"});
   f.choice("format", o.format, all(kTextFormats), "what a document is");
   f.flag("deduplicate", o.deduplicate, "drop documents whose text occurred before");
   f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");

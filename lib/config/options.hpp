@@ -1,5 +1,6 @@
 // The options of every section, each declared once: field, default, bound, unit and help stand together in
-// options.cpp, and that one list drives parsing, help, validation, --print-config and what checkpoints and tables store.
+// options.cpp, and that one list drives parsing, help, validation, --print-config and what checkpoints and tables
+// store.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +56,8 @@ struct TokenizeOptions {
 struct ConvertOptions {
   std::string input;
   std::string output;
-  std::string dtype;                              // "" = as stored
-  std::int64_t shard_bytes = 5'000'000'000;       // most bytes in one safetensors file
+  std::string dtype;                         // "" = as stored
+  std::int64_t shard_bytes = 5'000'000'000;  // most bytes in one safetensors file
 };
 
 struct RunOptions {
@@ -65,8 +66,8 @@ struct RunOptions {
   std::int64_t steps = 0;
   std::int64_t stop_at_step = 0;  // 0 = steps
   std::int64_t log_every = 10;
-  double max_hours = 0;           // 0 = no limit
-  int threads = 0;                // 0 = cores / local ranks
+  double max_hours = 0;  // 0 = no limit
+  int threads = 0;       // 0 = cores / local ranks
 };
 
 struct ModelOptions {
@@ -103,7 +104,7 @@ struct OptimOptions {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
-  double clip_norm = 1.0;       // 0 = off
+  double clip_norm = 1.0;  // 0 = off
 };
 
 struct RouterOptions {

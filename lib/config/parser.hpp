@@ -35,7 +35,7 @@ class Parser {
   /// all problems, one a line. Fields keep defaults where nothing sets them. A file may hold sections that this verb
   /// does not use, so that one file serves several verbs: they are checked and otherwise ignored.
   Action parse(const std::vector<std::string>& args);
-  std::string help() const;        ///< grouped by section, with default, bound and unit
+  std::string help() const;          ///< grouped by section, with default, bound and unit
   std::string print_config() const;  ///< resolved INI, each value with its origin as a comment
   std::string resolved_ini() const;  ///< the same without origins: what checkpoints and tables store
   std::string config_hash() const;   ///< SHA-256 of resolved_ini()

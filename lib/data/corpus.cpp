@@ -49,7 +49,8 @@ void plan_source(std::int32_t index, const CorpusSource& source, std::vector<Wor
     const CorpusFile& file = source.files[f];
     const std::int64_t cost = cost_of(file);
     // Equal parts of at most `target` bytes; one whole part where the kind of file allows no entry in the middle.
-    const std::int64_t num_parts = text::can_be_split(file.path) ? std::max<std::int64_t>(1, (cost + target - 1) / target) : 1;
+    const std::int64_t num_parts =
+        text::can_be_split(file.path) ? std::max<std::int64_t>(1, (cost + target - 1) / target) : 1;
     for (std::int64_t p = 0; p < num_parts; ++p) {
       const auto edge = [&](std::int64_t i) { return static_cast<std::uint64_t>(file.num_bytes / num_parts * i); };
       if (unit.cost_bytes > 0 && unit.cost_bytes + cost / num_parts > target) close_unit();
@@ -66,7 +67,8 @@ Corpus list_corpus(const std::vector<config::NamedPath>& inputs) {
   Corpus corpus;
   std::set<std::pair<std::string, std::string>> seen;
   for (const config::NamedPath& input : inputs) {
-    auto source = std::find_if(corpus.begin(), corpus.end(), [&](const CorpusSource& known) { return known.name == input.name; });
+    auto source =
+        std::find_if(corpus.begin(), corpus.end(), [&](const CorpusSource& known) { return known.name == input.name; });
     if (source == corpus.end()) source = corpus.insert(corpus.end(), CorpusSource{input.name, {}});
     for (const std::string& path : text::expand_input(input.path)) {
       if (seen.emplace(input.name, path).second) source->files.push_back(file_at(path));
@@ -94,7 +96,8 @@ std::vector<WorkUnit> plan_units(const Corpus& corpus) {
 std::vector<std::size_t> units_of_rank(const std::vector<WorkUnit>& units, int rank, int num_ranks) {
   std::vector<std::size_t> order(units.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return units[a].cost_bytes > units[b].cost_bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return units[a].cost_bytes > units[b].cost_bytes; });
   std::vector<std::int64_t> load(static_cast<std::size_t>(num_ranks));
   std::vector<std::size_t> mine;
   for (const std::size_t unit : order) {

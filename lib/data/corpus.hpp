@@ -38,9 +38,9 @@ struct FilePart {
 /// One shard's worth of input: consecutive parts of consecutive files of one source.
 struct WorkUnit {
   std::int32_t source = 0;
-  std::int32_t number = 0;        ///< within the source, from 0
+  std::int32_t number = 0;  ///< within the source, from 0
   std::vector<FilePart> parts;
-  std::int64_t cost_bytes = 0;    ///< text to expect, compression guessed
+  std::int64_t cost_bytes = 0;  ///< text to expect, compression guessed
 };
 
 /// All units, by source and then by place in it. A pure function of the corpus.

@@ -32,23 +32,25 @@ std::int64_t count_lines(const std::string& path, std::uint64_t begin) {
 }
 
 [[noreturn]] void stop_at(const text::Problem& problem, std::uint64_t part_begin) {
-  const std::int64_t line = problem.line > 0 && part_begin > 0 ? problem.line + count_lines(problem.file, part_begin) : problem.line;
+  const std::int64_t line =
+      problem.line > 0 && part_begin > 0 ? problem.line + count_lines(problem.file, part_begin) : problem.line;
   throw DataError(problem.file, ":", line, ": ", text::name_of(problem.reason), ": ", problem.detail,
                   "; mend it, or set tokenize.bad_records=skip to go on without such records");
 }
 
 /// Calls `use` for every document of the unit until it returns false; `part_lines` gets the lines read of each part.
 template <class Use, class OnProblem>
-void for_each_document(const Corpus& corpus, const WorkUnit& unit, const std::string& text_field, std::vector<std::int64_t>& part_lines,
-                       const OnProblem& on_problem, const Use& use) {
+void for_each_document(const Corpus& corpus, const WorkUnit& unit, const std::string& text_field,
+                       std::vector<std::int64_t>& part_lines, const OnProblem& on_problem, const Use& use) {
   const CorpusSource& source = corpus[static_cast<std::size_t>(unit.source)];
   for (std::size_t p = 0; p < unit.parts.size(); ++p) {
     const FilePart& part = unit.parts[p];
     text::ReaderOptions reading;
     reading.begin = part.begin;
     reading.end = part.end;
-    text::DocumentReader reader(source.files[static_cast<std::size_t>(part.file)].path, source.name, text_field,
-                                [&](const text::Problem& problem) { on_problem(p, problem); }, reading);
+    text::DocumentReader reader(
+        source.files[static_cast<std::size_t>(part.file)].path, source.name, text_field,
+        [&](const text::Problem& problem) { on_problem(p, problem); }, reading);
     while (std::optional<text::Document> document = reader.next()) {
       if (!use(*document)) return;
     }
@@ -99,7 +101,8 @@ class UnitWriter {
 
 }  // namespace
 
-UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick) {
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
+                   const Tick& tick) {
   UnitScan scan;
   const auto on_problem = [&](std::size_t part, const text::Problem& problem) {
     if (options.bad_records == config::BadRecords::stop) stop_at(problem, unit.parts[part].begin);
@@ -115,9 +118,9 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
   return scan;
 }
 
-UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const UnitScan& scan,
-                      const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer, const std::string& folder,
-                      const Tick& tick) {
+UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
+                      const UnitScan& scan, const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer,
+                      const std::string& folder, const Tick& tick) {
   ShardInfo info;
   info.source = corpus[static_cast<std::size_t>(unit.source)].name;
   info.tokenizer_sha256 = tokenizer.sha256();
@@ -147,8 +150,8 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   });
   if (stopped) return result;
   if (seen != scan.num_documents) {
-    throw DataError("a file of source ", info.source, " changed while it was read (unit ", unit.number, ": ", scan.num_documents,
-                    " documents before, ", seen, " now); leave the input alone and run again");
+    throw DataError("a file of source ", info.source, " changed while it was read (unit ", unit.number, ": ",
+                    scan.num_documents, " documents before, ", seen, " now); leave the input alone and run again");
   }
   std::map<std::string, std::int64_t> dropped;
   for (const auto& [reason, count] : scan.dropped) dropped[text::name_of(reason)] = count;

@@ -20,7 +20,7 @@ namespace osler::data {
 using Digest = std::array<std::uint64_t, 2>;
 
 struct PartProblem {
-  std::int32_t part = 0;    ///< of the unit; lines are counted from the part's own first line
+  std::int32_t part = 0;  ///< of the unit; lines are counted from the part's own first line
   text::Problem problem;
 };
 
@@ -28,9 +28,9 @@ struct UnitScan {
   std::int64_t num_documents = 0;
   std::int64_t text_bytes = 0;
   std::map<text::DropReason, std::int64_t> dropped;
-  std::vector<PartProblem> problems;    ///< the first kMaxProblemsPerUnit
-  std::vector<std::int64_t> part_lines; ///< lines read of each part
-  std::vector<Digest> digests;          ///< of each document; empty when not asked for
+  std::vector<PartProblem> problems;     ///< the first kMaxProblemsPerUnit
+  std::vector<std::int64_t> part_lines;  ///< lines read of each part
+  std::vector<Digest> digests;           ///< of each document; empty when not asked for
 };
 
 inline constexpr std::size_t kMaxProblemsPerUnit = 100;
@@ -39,7 +39,8 @@ inline constexpr std::size_t kMaxProblemsPerUnit = 100;
 using Tick = std::function<bool(std::int64_t text_bytes)>;
 
 /// Throws DataError at the first problem when options.bad_records is stop, StorageError when a file cannot be read.
-UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick);
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
+                   const Tick& tick);
 
 struct UnitTokens {
   std::int64_t num_documents = 0;
@@ -51,8 +52,8 @@ struct UnitTokens {
 /// Writes the unit's documents, less those marked in `is_duplicate` (one flag a document, or empty for none), to
 /// <folder>/shard_<number>.h5, and to shard_<number>_001.h5 and so on beyond options.shard_tokens. Each document is
 /// BOS (if asked for), its ids, EOS. Throws DataError when the files are no longer what the scan saw.
-UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const UnitScan& scan,
-                      const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer, const std::string& folder,
-                      const Tick& tick);
+UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
+                      const UnitScan& scan, const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer,
+                      const std::string& folder, const Tick& tick);
 
 }  // namespace osler::data

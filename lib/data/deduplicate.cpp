@@ -32,7 +32,8 @@ std::vector<std::int64_t> exchange_counts(comm::Group& group, const std::vector<
   const std::vector<std::string> all = group.all_gather_bytes(packed);
   std::vector<std::int64_t> incoming(all.size());
   for (std::size_t r = 0; r < all.size(); ++r) {
-    std::memcpy(&incoming[r], all[r].data() + static_cast<std::size_t>(group.rank()) * sizeof(std::int64_t), sizeof(std::int64_t));
+    std::memcpy(&incoming[r], all[r].data() + static_cast<std::size_t>(group.rank()) * sizeof(std::int64_t),
+                sizeof(std::int64_t));
   }
   return incoming;
 }
@@ -45,8 +46,8 @@ std::int64_t sum_of(const std::vector<std::int64_t>& counts) {
 
 /// Digests to the rank that judges them, which is a function of the digest alone.
 struct Judging {
-  at::Tensor rows;                        // [received, 3]
-  std::vector<std::int64_t> from_ranks;   // rows of each rank, in order
+  at::Tensor rows;                       // [received, 3]
+  std::vector<std::int64_t> from_ranks;  // rows of each rank, in order
 };
 
 Judging send_to_judges(comm::Group& group, const std::vector<UnitDigests>& mine) {
@@ -55,7 +56,8 @@ Judging send_to_judges(comm::Group& group, const std::vector<UnitDigests>& mine)
   for (const UnitDigests& unit : mine) {
     for (std::size_t d = 0; d < unit.digests.size(); ++d) {
       const Digest& digest = unit.digests[d];
-      outgoing[digest[0] % size].push_back({static_cast<std::int64_t>(digest[0]), static_cast<std::int64_t>(digest[1]), place_of(unit.unit, d)});
+      outgoing[digest[0] % size].push_back(
+          {static_cast<std::int64_t>(digest[0]), static_cast<std::int64_t>(digest[1]), place_of(unit.unit, d)});
     }
   }
   std::vector<std::int64_t> counts;
@@ -78,8 +80,9 @@ Judging send_to_judges(comm::Group& group, const std::vector<UnitDigests>& mine)
 std::vector<std::int64_t> judge(const at::Tensor& rows) {
   const auto* first = reinterpret_cast<const Row*>(rows.data_ptr<std::int64_t>());
   std::vector<Row> sorted(first, first + rows.size(0));
-  std::sort(sorted.begin(), sorted.end(),
-            [](const Row& a, const Row& b) { return std::tie(a.high, a.low, a.place) < std::tie(b.high, b.low, b.place); });
+  std::sort(sorted.begin(), sorted.end(), [](const Row& a, const Row& b) {
+    return std::tie(a.high, a.low, a.place) < std::tie(b.high, b.low, b.place);
+  });
   std::vector<std::int64_t> later;
   for (std::size_t i = 1; i < sorted.size(); ++i) {
     if (sorted[i].high == sorted[i - 1].high && sorted[i].low == sorted[i - 1].low) later.push_back(sorted[i].place);
@@ -101,7 +104,8 @@ at::Tensor send_back(comm::Group& group, const Judging& judging, const std::vect
     counts.push_back(static_cast<std::int64_t>(outgoing.size() - before));
   }
   at::Tensor sent = at::empty({sum_of(counts), 1}, at::kLong);
-  if (!outgoing.empty()) std::memcpy(sent.data_ptr<std::int64_t>(), outgoing.data(), outgoing.size() * sizeof(std::int64_t));
+  if (!outgoing.empty())
+    std::memcpy(sent.data_ptr<std::int64_t>(), outgoing.data(), outgoing.size() * sizeof(std::int64_t));
   const std::vector<std::int64_t> incoming = exchange_counts(group, counts);
   at::Tensor received = at::empty({sum_of(incoming), 1}, at::kLong);
   group.all_to_all(received, incoming, sent, counts);
@@ -118,7 +122,8 @@ std::vector<std::vector<char>> find_duplicates(comm::Group& group, const std::ve
   const std::int64_t* place = duplicates.data_ptr<std::int64_t>();
   for (std::int64_t i = 0; i < duplicates.numel(); ++i) {
     const auto unit = static_cast<std::size_t>(place[i] >> 32);
-    const auto found = std::lower_bound(mine.begin(), mine.end(), unit, [](const UnitDigests& own, std::size_t key) { return own.unit < key; });
+    const auto found = std::lower_bound(mine.begin(), mine.end(), unit,
+                                        [](const UnitDigests& own, std::size_t key) { return own.unit < key; });
     OSLER_CHECK(found != mine.end() && found->unit == unit, unit);
     flags[static_cast<std::size_t>(found - mine.begin())].at(static_cast<std::size_t>(place[i] & 0xFFFFFFFF)) = 1;
   }

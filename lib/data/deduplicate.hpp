@@ -1,5 +1,5 @@
-// Exact duplicates across all ranks: each digest is judged by one rank, which keeps its first occurrence in the order of
-// the input, so that the choice does not depend on how many ranks there are.
+// Exact duplicates across all ranks: each digest is judged by one rank, which keeps its first occurrence in the order
+// of the input, so that the choice does not depend on how many ranks there are.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ struct UnitDigests {
   std::vector<Digest> digests;
 };
 
-/// For each of this rank's units (by rising index) one flag a document: 1 when the same digest stands earlier, on whatever rank. Needs
-/// about 80 bytes a document of this rank's share. *Collective over `group`.*
+/// For each of this rank's units (by rising index) one flag a document: 1 when the same digest stands earlier, on
+/// whatever rank. Needs about 80 bytes a document of this rank's share. *Collective over `group`.*
 std::vector<std::vector<char>> find_duplicates(comm::Group& group, const std::vector<UnitDigests>& mine);
 
 }  // namespace osler::data

@@ -70,8 +70,8 @@ Mixture::Mixture(const config::DataOptions& options, std::uint64_t seed) {
     const TokenSource& first = impl->sources.front();
     const TokenSource& last = impl->sources.back();
     if (last.tokenizer_sha256() != first.tokenizer_sha256() || last.vocab_size() != first.vocab_size()) {
-      throw DataError("sources ", first.name(), " (", first.first_file(), ") and ", last.name(), " (", last.first_file(),
-                      ") come from different tokenizers; tokenize both with the model's own");
+      throw DataError("sources ", first.name(), " (", first.first_file(), ") and ", last.name(), " (",
+                      last.first_file(), ") come from different tokenizers; tokenize both with the model's own");
     }
   }
   impl_ = impl;
@@ -92,9 +92,10 @@ std::vector<Batch> Mixture::batches_of_step(std::int64_t step, int dp_rank, int 
   const config::DataOptions& options = impl_->options;
   OSLER_CHECK(dp_size > 0 && dp_rank >= 0 && dp_rank < dp_size, dp_rank, "/", dp_size);
   if (options.global_batch % dp_size != 0) {
-    throw ConfigError("data.global_batch ", options.global_batch, " does not divide over ", dp_size, " data-parallel ranks; nearest: ",
-                      std::max<std::int64_t>(dp_size, options.global_batch / dp_size * dp_size), " or ",
-                      (options.global_batch / dp_size + 1) * dp_size);
+    throw ConfigError(
+        "data.global_batch ", options.global_batch, " does not divide over ", dp_size,
+        " data-parallel ranks; nearest: ", std::max<std::int64_t>(dp_size, options.global_batch / dp_size * dp_size),
+        " or ", (options.global_batch / dp_size + 1) * dp_size);
   }
   const std::int64_t share = options.global_batch / dp_size;
   const std::vector<SampleId> samples = samples_of_step(step);
@@ -117,12 +118,15 @@ std::vector<std::int64_t> Mixture::ledger_before(std::int64_t step) const {
   return impl_->schedule.counts_before(step * impl_->options.global_batch);
 }
 
-const std::vector<TokenSource>& Mixture::sources() const { return impl_->sources; }
+const std::vector<TokenSource>& Mixture::sources() const {
+  return impl_->sources;
+}
 
 std::string Mixture::fingerprint() const {
   const config::DataOptions& options = impl_->options;
   Sha256 sum;
-  sum.update(text_of("mixture 1 ", options.sequence_length, " ", options.global_batch, " ", options.cross_document, " ", impl_->seed, "\n"));
+  sum.update(text_of("mixture 1 ", options.sequence_length, " ", options.global_batch, " ", options.cross_document, " ",
+                     impl_->seed, "\n"));
   for (std::size_t i = 0; i < impl_->sources.size(); ++i) {
     const TokenSource& source = impl_->sources[i];
     sum.update(text_of(source.name(), " ", exact(options.source[i].weight), " ", source.fingerprint(), "\n"));
@@ -130,7 +134,8 @@ std::string Mixture::fingerprint() const {
   return sum.hex();
 }
 
-std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank, int dp_size) {
+std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank,
+                                      int dp_size) {
   OSLER_CHECK(dp_size > 0 && dp_rank >= 0 && dp_rank < dp_size, dp_rank, "/", dp_size);
   const std::int64_t total = std::min(options.validation_sequences, source.num_windows());
   const std::int64_t share = (total + dp_size - 1) / dp_size;

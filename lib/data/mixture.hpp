@@ -14,7 +14,8 @@
 
 namespace osler::data {
 
-/// All shards of one source as one stream of tokens, cut into windows of sequence_length + 1 tokens that overlap by one.
+/// All shards of one source as one stream of tokens, cut into windows of sequence_length + 1 tokens that overlap by
+/// one.
 class TokenSource {
  public:
   /// path: a shard, a folder that holds *.h5 (at any depth) or a glob; shards are taken in the order of their paths.
@@ -25,11 +26,11 @@ class TokenSource {
   std::int64_t num_tokens() const;
   const std::string& tokenizer_sha256() const;
   const std::string& first_file() const;
-  const std::string& fingerprint() const;   ///< of shard contents as their writer summed them: names are not part of it
+  const std::string& fingerprint() const;  ///< of shard contents as their writer summed them: names are not part of it
   std::int64_t vocab_size() const;
   /// Fills row `row` of the batch with window `window` and adds to num_supervised. The label of a document's last token
-  /// (the next one opens another document) is -100 and a new segment follows it, unless `cross_document`: then the row is
-  /// one segment and every token is supervised. Throws DataError when the shard holds an id outside its vocabulary.
+  /// (the next one opens another document) is -100 and a new segment follows it, unless `cross_document`: then the row
+  /// is one segment and every token is supervised. Throws DataError when the shard holds an id outside its vocabulary.
   void fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const;
 
  private:
@@ -54,8 +55,9 @@ class Mixture {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// The first validation_sequences windows of each validation set, dealt over dp ranks, as micro-batches. Every rank gets
-/// the same number of batches and rows; rows beyond the last window are padding (labels -100, window -1).
-std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank, int dp_size);
+/// The first validation_sequences windows of each validation set, dealt over dp ranks, as micro-batches. Every rank
+/// gets the same number of batches and rows; rows beyond the last window are padding (labels -100, window -1).
+std::vector<Batch> validation_batches(const TokenSource& source, const config::DataOptions& options, int dp_rank,
+                                      int dp_size);
 
 }  // namespace osler::data

@@ -30,7 +30,8 @@ std::vector<std::int64_t> integer_parts(const std::vector<double>& weights) {
     }
   }
   if (parts.empty()) {
-    for (const double weight : weights) parts.push_back(std::max<std::int64_t>(1, std::llround(weight / sum * kMaxTotal)));
+    for (const double weight : weights)
+      parts.push_back(std::max<std::int64_t>(1, std::llround(weight / sum * kMaxTotal)));
   }
   std::int64_t divisor = 0;
   for (const std::int64_t part : parts) divisor = std::gcd(divisor, part);
@@ -43,7 +44,8 @@ std::vector<std::int64_t> integer_parts(const std::vector<double>& weights) {
 ShareSchedule::ShareSchedule(const std::vector<double>& weights) {
   if (weights.empty()) throw ConfigError("data.source: at least one source is needed");
   for (const double weight : weights) {
-    if (!(weight > 0) || !std::isfinite(weight)) throw ConfigError("data.source: weight ", weight, " must be a number above 0");
+    if (!(weight > 0) || !std::isfinite(weight))
+      throw ConfigError("data.source: weight ", weight, " must be a number above 0");
   }
   parts_ = integer_parts(weights);
   total_ = std::accumulate(parts_.begin(), parts_.end(), std::int64_t{0});

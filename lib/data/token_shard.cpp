@@ -20,8 +20,10 @@ constexpr char kAdvice[] = "; make the shard again with 'osler tokenize'";
 template <class T>
 T attribute(const store::ReadFile& file, const std::string& name) {
   const auto found = file.attributes().find(name);
-  if (found == file.attributes().end()) refuse(file.path(), text_of("no attribute '", name, "', so it is not a token shard of ours"));
-  if (!std::holds_alternative<T>(found->second)) refuse(file.path(), text_of("attribute '", name, "' has a wrong type"));
+  if (found == file.attributes().end())
+    refuse(file.path(), text_of("no attribute '", name, "', so it is not a token shard of ours"));
+  if (!std::holds_alternative<T>(found->second))
+    refuse(file.path(), text_of("attribute '", name, "' has a wrong type"));
   return std::get<T>(found->second);
 }
 
@@ -53,12 +55,14 @@ const std::byte* place_of(const store::ReadFile& file, const MappedFile& map, co
                           std::int64_t length) {
   if (!file.contains(name)) refuse(file.path(), text_of("no dataset '", name, "', so it is not a token shard of ours"));
   const store::DatasetInfo& info = file.dataset(name);
-  if (info.dtype != dtype) refuse(file.path(), text_of("'", name, "' holds ", name_of(info.dtype), ", not ", name_of(dtype)));
+  if (info.dtype != dtype)
+    refuse(file.path(), text_of("'", name, "' holds ", name_of(info.dtype), ", not ", name_of(dtype)));
   if (info.shape.size() != 1 || info.shape[0] != length) {
     refuse(file.path(), text_of("'", name, "' does not have the ", length, " elements that the attributes say"));
   }
   const std::uint64_t bytes = static_cast<std::uint64_t>(length) * size_bytes(dtype);
-  if (info.file_offset > map.size() || bytes > map.size() - info.file_offset) refuse(file.path(), text_of("'", name, "' is cut off"));
+  if (info.file_offset > map.size() || bytes > map.size() - info.file_offset)
+    refuse(file.path(), text_of("'", name, "' is cut off"));
   return map.data() + info.file_offset;
 }
 
@@ -115,15 +119,22 @@ struct TokenShard::Impl {
   }
 
   void check_id(std::int64_t id, std::int64_t index) const {
-    if (id >= info.vocab_size) refuse(path, text_of("id ", id, " at token ", index, " is outside the vocabulary of ", info.vocab_size));
+    if (id >= info.vocab_size)
+      refuse(path, text_of("id ", id, " at token ", index, " is outside the vocabulary of ", info.vocab_size));
   }
 };
 
 TokenShard::TokenShard(const std::string& path) : impl_(std::make_shared<const Impl>(path)) {}
 
-const ShardInfo& TokenShard::info() const { return impl_->info; }
-const std::string& TokenShard::path() const { return impl_->path; }
-const std::uint64_t* TokenShard::document_offsets() const { return impl_->offsets; }
+const ShardInfo& TokenShard::info() const {
+  return impl_->info;
+}
+const std::string& TokenShard::path() const {
+  return impl_->path;
+}
+const std::uint64_t* TokenShard::document_offsets() const {
+  return impl_->offsets;
+}
 
 std::int64_t TokenShard::token(std::int64_t index) const {
   OSLER_CHECK(index >= 0 && index < impl_->info.num_tokens, impl_->path, " ", index);

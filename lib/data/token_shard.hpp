@@ -24,15 +24,16 @@ struct ShardInfo {
 
 inline constexpr std::int64_t kShardFormatVersion = 1;
 
-/// Builds one shard in memory (twice its size at finish) and writes it whole. Its folder's entry is made durable by whoever
-/// publishes the folder.
+/// Builds one shard in memory (twice its size at finish) and writes it whole. Its folder's entry is made durable by
+/// whoever publishes the folder.
 class TokenShardWriter {
  public:
   TokenShardWriter(const std::string& path, ShardInfo info);
   ~TokenShardWriter();
   void add_document(const std::vector<int>& ids);  ///< throws DataError unless 0 <= id < vocab_size
   std::int64_t num_tokens() const;
-  void finish(const std::map<std::string, std::int64_t>& dropped = {});  ///< the file's bytes are on disk; throws StorageError
+  void finish(
+      const std::map<std::string, std::int64_t>& dropped = {});  ///< the file's bytes are on disk; throws StorageError
 
  private:
   struct Impl;

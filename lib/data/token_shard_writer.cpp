@@ -22,7 +22,7 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 struct TokenShardWriter::Impl {
   std::string path;
   ShardInfo info;
-  bool narrow = true;                   // uint16 holds every id
+  bool narrow = true;  // uint16 holds every id
   std::vector<std::uint16_t> tokens_u16;
   std::vector<std::uint32_t> tokens_u32;
   std::vector<std::uint64_t> offsets{0};
@@ -61,7 +61,8 @@ void TokenShardWriter::add_document(const std::vector<int>& ids) {
   Impl& self = *impl_;
   for (const int id : ids) {
     if (id < 0 || id >= self.info.vocab_size) {
-      throw DataError("token id ", id, " of document ", self.offsets.size(), " is outside the vocabulary of ", self.info.vocab_size);
+      throw DataError("token id ", id, " of document ", self.offsets.size(), " is outside the vocabulary of ",
+                      self.info.vocab_size);
     }
   }
   if (self.narrow) {
@@ -72,7 +73,9 @@ void TokenShardWriter::add_document(const std::vector<int>& ids) {
   self.offsets.push_back(self.num_tokens());
 }
 
-std::int64_t TokenShardWriter::num_tokens() const { return static_cast<std::int64_t>(impl_->num_tokens()); }
+std::int64_t TokenShardWriter::num_tokens() const {
+  return static_cast<std::int64_t>(impl_->num_tokens());
+}
 
 void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped) {
   Impl& self = *impl_;

@@ -16,7 +16,8 @@ std::vector<TokenShard> open_shards(const std::string& name, const std::string& 
   for (const std::string& file : files) {
     if (named || file.ends_with(".h5")) shards.emplace_back(file);
   }
-  if (shards.empty()) throw DataError("source ", name, ": ", path, " holds no token shard (*.h5); make them with 'osler tokenize'");
+  if (shards.empty())
+    throw DataError("source ", name, ": ", path, " holds no token shard (*.h5); make them with 'osler tokenize'");
   return shards;
 }
 
@@ -25,11 +26,13 @@ void require_alike(const std::string& name, const std::vector<TokenShard>& shard
   for (const TokenShard& shard : shards) {
     const ShardInfo& info = shard.info();
     if (info.tokenizer_sha256 != first.tokenizer_sha256 || info.vocab_size != first.vocab_size) {
-      throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(), " come from different tokenizers");
+      throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(),
+                      " come from different tokenizers");
     }
     if (info.source != first.source) {
-      throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(), " belong to different sources ('", first.source,
-                      "' and '", info.source, "'); give the folder of one source");
+      throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(),
+                      " belong to different sources ('", first.source, "' and '", info.source,
+                      "'); give the folder of one source");
     }
   }
 }
@@ -89,19 +92,34 @@ TokenSource::TokenSource(std::string name, const std::string& path, std::int64_t
   }
   impl->fingerprint = sum.hex();
   if (impl->bases.back() < sequence_length + 1) {
-    throw DataError("source ", impl->name, " (", path, ") holds ", impl->bases.back(), " tokens, fewer than one window of ",
-                    sequence_length + 1, "; shorten data.sequence_length or add text");
+    throw DataError("source ", impl->name, " (", path, ") holds ", impl->bases.back(),
+                    " tokens, fewer than one window of ", sequence_length + 1,
+                    "; shorten data.sequence_length or add text");
   }
   impl_ = impl;
 }
 
-const std::string& TokenSource::name() const { return impl_->name; }
-std::int64_t TokenSource::num_tokens() const { return impl_->bases.back(); }
-std::int64_t TokenSource::num_windows() const { return (num_tokens() - 1) / impl_->sequence_length; }
-const std::string& TokenSource::tokenizer_sha256() const { return impl_->shards.front().info().tokenizer_sha256; }
-const std::string& TokenSource::first_file() const { return impl_->shards.front().path(); }
-const std::string& TokenSource::fingerprint() const { return impl_->fingerprint; }
-std::int64_t TokenSource::vocab_size() const { return impl_->shards.front().info().vocab_size; }
+const std::string& TokenSource::name() const {
+  return impl_->name;
+}
+std::int64_t TokenSource::num_tokens() const {
+  return impl_->bases.back();
+}
+std::int64_t TokenSource::num_windows() const {
+  return (num_tokens() - 1) / impl_->sequence_length;
+}
+const std::string& TokenSource::tokenizer_sha256() const {
+  return impl_->shards.front().info().tokenizer_sha256;
+}
+const std::string& TokenSource::first_file() const {
+  return impl_->shards.front().path();
+}
+const std::string& TokenSource::fingerprint() const {
+  return impl_->fingerprint;
+}
+std::int64_t TokenSource::vocab_size() const {
+  return impl_->shards.front().info().vocab_size;
+}
 
 void TokenSource::fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const {
   const std::int64_t length = impl_->sequence_length;

@@ -80,7 +80,9 @@ class CsvReader {
 
 }  // namespace
 
-std::vector<CsvRow> parse_csv(std::string_view text, const std::string& origin) { return CsvReader(text, origin).rows(); }
+std::vector<CsvRow> parse_csv(std::string_view text, const std::string& origin) {
+  return CsvReader(text, origin).rows();
+}
 
 std::string csv_field(std::string_view value) {
   if (value.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(value);

@@ -9,7 +9,7 @@
 namespace osler::eval {
 
 struct CsvRow {
-  std::int64_t line = 0;             ///< from 1: where the row starts
+  std::int64_t line = 0;  ///< from 1: where the row starts
   std::vector<std::string> fields;
 };
 

@@ -13,7 +13,8 @@ namespace {
 constexpr int kMaxDepth = 32;
 
 std::int64_t line_at(std::string_view text, std::size_t byte, std::int64_t first_line) {
-  return first_line + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
+  return first_line +
+         std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(byte, text.size())), '\n');
 }
 
 std::int64_t line_of_last(std::string_view text, const std::string& key, std::int64_t first_line) {
@@ -93,14 +94,16 @@ std::vector<std::string> JsonRecord::options(const std::string& key) const {
   } else if (value.is_object()) {
     for (char letter = 'A'; options.size() < value.size(); ++letter) {
       const auto found = value.find(std::string(1, letter));
-      if (found == value.end()) fail("\"", key, "\" must have the keys A, B, C ... without a gap; ", letter, " is missing");
+      if (found == value.end())
+        fail("\"", key, "\" must have the keys A, B, C ... without a gap; ", letter, " is missing");
       if (!found->is_string()) fail("option ", letter, " must be a string, not a ", found->type_name());
       options.push_back(found->get<std::string>());
     }
   } else {
     fail("\"", key, "\" must be a list or a map of options, not a ", value.type_name());
   }
-  if (options.size() < 2 || options.size() > 26) fail("\"", key, "\" holds ", options.size(), " options; 2 to 26 are expected");
+  if (options.size() < 2 || options.size() > 26)
+    fail("\"", key, "\" holds ", options.size(), " options; 2 to 26 are expected");
   return options;
 }
 

@@ -25,11 +25,11 @@ class JsonRecord {
 
   const Json& json() const { return value_; }
   std::int64_t line() const { return line_; }
-  bool has(const std::string& key) const;   ///< present and not null
+  bool has(const std::string& key) const;  ///< present and not null
   const Json& at(const std::string& key) const;
-  const std::string& text(const std::string& key) const;                ///< a string that is not blank
-  const std::string& option_text(const std::string& key) const;         ///< a string, may be empty
-  std::vector<std::string> texts(const std::string& key) const;         ///< a list of strings
+  const std::string& text(const std::string& key) const;         ///< a string that is not blank
+  const std::string& option_text(const std::string& key) const;  ///< a string, may be empty
+  std::vector<std::string> texts(const std::string& key) const;  ///< a list of strings
   /// Options as a list, or as a map whose keys are A, B, C ... without a gap.
   std::vector<std::string> options(const std::string& key) const;
 

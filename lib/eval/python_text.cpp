@@ -4,7 +4,9 @@ namespace osler::eval {
 
 namespace {
 
-std::size_t character_length(unsigned char lead) { return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4; }
+std::size_t character_length(unsigned char lead) {
+  return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
 
 /// str.isspace(): bidirectional type WS, B or S, or category Zs.
 bool is_space(std::string_view character) {

@@ -8,8 +8,8 @@
 
 namespace osler::eval {
 
-std::int64_t num_characters(std::string_view text);   ///< code points: len(str)
-std::string_view rstrip(std::string_view text);       ///< str.rstrip(): Unicode white space
-std::string_view strip(std::string_view text);        ///< str.strip()
+std::int64_t num_characters(std::string_view text);  ///< code points: len(str)
+std::string_view rstrip(std::string_view text);      ///< str.rstrip(): Unicode white space
+std::string_view strip(std::string_view text);       ///< str.strip()
 
 }  // namespace osler::eval

@@ -10,7 +10,9 @@
 
 namespace osler::eval {
 
-std::string letter_of(std::int64_t index) { return std::string(1, static_cast<char>('A' + index)); }
+std::string letter_of(std::int64_t index) {
+  return std::string(1, static_cast<char>('A' + index));
+}
 
 std::vector<Question> read_questions(FileFormat format, const std::string& path) {
   std::error_code ignored;
@@ -20,15 +22,22 @@ std::vector<Question> read_questions(FileFormat format, const std::string& path)
   std::string_view content = bytes;
   if (content.starts_with("\xEF\xBB\xBF")) content.remove_prefix(3);
   if (const std::size_t bad = text::find_bad_utf8(content); bad != std::string_view::npos)
-    throw DataError(path, ":", 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(bad), '\n'),
+    throw DataError(path, ":",
+                    1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(bad), '\n'),
                     ": not valid UTF-8; convert the file");
   switch (format) {
-    case FileFormat::medqa_4_options: return read_medqa(content, path, 4);
-    case FileFormat::medqa_5_options: return read_medqa(content, path, 5);
-    case FileFormat::medmcqa: return read_medmcqa(content, path);
-    case FileFormat::pubmedqa: return read_pubmedqa(content, path);
-    case FileFormat::mmlu: return read_mmlu(content, path);
-    case FileFormat::generic: return read_generic(content, path);
+    case FileFormat::medqa_4_options:
+      return read_medqa(content, path, 4);
+    case FileFormat::medqa_5_options:
+      return read_medqa(content, path, 5);
+    case FileFormat::medmcqa:
+      return read_medmcqa(content, path);
+    case FileFormat::pubmedqa:
+      return read_pubmedqa(content, path);
+    case FileFormat::mmlu:
+      return read_mmlu(content, path);
+    case FileFormat::generic:
+      return read_generic(content, path);
   }
   throw InternalError("unknown benchmark format");
 }

@@ -13,7 +13,8 @@ namespace osler::eval {
 namespace {
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -34,7 +35,8 @@ std::int64_t generic_answer(const JsonRecord& record, const std::vector<std::str
   const Json& answer = record.at("answer");
   if (answer.is_number_integer()) {
     const auto index = answer.get<std::int64_t>();
-    if (index < 0 || index >= num_options) record.fail("\"answer\" is ", index, "; indices count from 0 and there are ", num_options, " options");
+    if (index < 0 || index >= num_options)
+      record.fail("\"answer\" is ", index, "; indices count from 0 and there are ", num_options, " options");
     return index;
   }
   const std::string& text = record.text("answer");
@@ -69,8 +71,10 @@ std::vector<Question> read_mmlu(std::string_view text, const std::string& file) 
     if (strip(question.text).empty()) fail("the question is blank");
     question.options.assign(row.fields.begin() + 1, row.fields.begin() + 5);
     question.gold = mmlu_answer(answer, counts);
-    if (question.gold < 0) fail("the answer is \"", answer, "\"; ", counts ? "0 to 3" : "A to D", " is expected, as in the rows before");
-    question.record = Json{{"question", question.text}, {"choices", question.options}, {"answer", question.gold}}.dump();
+    if (question.gold < 0)
+      fail("the answer is \"", answer, "\"; ", counts ? "0 to 3" : "A to D", " is expected, as in the rows before");
+    question.record =
+        Json{{"question", question.text}, {"choices", question.options}, {"answer", question.gold}}.dump();
     question.line = row.line;
     questions.push_back(std::move(question));
   }
@@ -91,8 +95,10 @@ std::vector<Question> read_generic(std::string_view text, const std::string& fil
     question.options = record.options("options");
     question.gold = generic_answer(record, question.options);
     if (record.has("context")) {
-      if (record.at("context").is_array()) question.context = record.texts("context");
-      else question.context = {record.text("context")};
+      if (record.at("context").is_array())
+        question.context = record.texts("context");
+      else
+        question.context = {record.text("context")};
     }
     if (record.has("rationale")) question.rationale = record.option_text("rationale");
     if (record.has("subject")) question.subject = record.option_text("subject");

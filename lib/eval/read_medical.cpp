@@ -14,7 +14,8 @@ std::int64_t index_of_letter(const JsonRecord& record, const std::string& key, s
   const std::string& letter = record.text(key);
   const auto index = static_cast<std::size_t>(letter[0]) - 'A';
   if (letter.size() != 1 || index >= num_options)
-    record.fail("\"", key, "\" must be one of A to ", letter_of(static_cast<std::int64_t>(num_options) - 1), ", not \"", letter, "\"");
+    record.fail("\"", key, "\" must be one of A to ", letter_of(static_cast<std::int64_t>(num_options) - 1), ", not \"",
+                letter, "\"");
   return static_cast<std::int64_t>(index);
 }
 
@@ -48,13 +49,16 @@ std::int64_t first_option_number(const std::vector<JsonRecord>& records, const s
     const Json& cop = record.at("cop");
     if (!cop.is_number_integer()) record.fail("\"cop\" must be an integer, not a ", cop.type_name());
     const auto value = cop.get<std::int64_t>();
-    if (value < 0 || value > 4) record.fail("\"cop\" is ", value, "; 0 to 3 or 1 to 4 is expected (the test split has no answers)");
+    if (value < 0 || value > 4)
+      record.fail("\"cop\" is ", value, "; 0 to 3 or 1 to 4 is expected (the test split has no answers)");
     lowest = std::min(lowest, value);
     highest = std::max(highest, value);
-    if (lowest == 0 && highest == 4) record.fail("\"cop\" is ", value, ", but the file counts from ", value == 4 ? 0 : 1, " before this line");
+    if (lowest == 0 && highest == 4)
+      record.fail("\"cop\" is ", value, ", but the file counts from ", value == 4 ? 0 : 1, " before this line");
   }
   if (lowest > 0 && highest < 4 && highest > 0)
-    throw DataError(file, ":", records.front().line(), ": \"cop\" is never 0 and never 4, so it cannot be told whether the file counts "
+    throw DataError(file, ":", records.front().line(),
+                    ": \"cop\" is never 0 and never 4, so it cannot be told whether the file counts "
                     "options from 0 or from 1; give \"answer_idx\" letters and \"options\" instead");
   return lowest == 0 ? 0 : 1;
 }
@@ -109,7 +113,8 @@ std::vector<Question> read_pubmedqa(std::string_view text, const std::string& fi
     question.options = {"yes", "no", "maybe"};
     const std::string& decision = record.text("final_decision");
     const auto found = std::find(question.options.begin(), question.options.end(), decision);
-    if (found == question.options.end()) record.fail("\"final_decision\" must be yes, no or maybe, not \"", decision, "\"");
+    if (found == question.options.end())
+      record.fail("\"final_decision\" must be yes, no or maybe, not \"", decision, "\"");
     question.gold = found - question.options.begin();
     if (record.has("LONG_ANSWER")) question.rationale = record.option_text("LONG_ANSWER");
     question.record = record.json().dump();

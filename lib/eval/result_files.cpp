@@ -36,9 +36,8 @@ Json config_json(const Task& task) {
           {"target_delimiter", " "},
           {"num_fewshot", 0},
           {"metric_list", std::move(metric_list)},
-          {"metadata", {{"version", task.version},
-                        {"scoring", config::name_of(task.scoring)},
-                        {"file_sha256", task.file_sha256}}}};
+          {"metadata",
+           {{"version", task.version}, {"scoring", config::name_of(task.scoring)}, {"file_sha256", task.file_sha256}}}};
 }
 
 std::string hash_of_samples(const Task& task) {
@@ -54,8 +53,10 @@ std::string hash_of_samples(const Task& task) {
 std::string sanitized(const std::string& model) {
   std::string name;
   for (const char c : model) {
-    if (c == '/' || c == '\\' || c == ' ') name += "__";
-    else name += c;
+    if (c == '/' || c == '\\' || c == ' ')
+      name += "__";
+    else
+      name += c;
   }
   return name;
 }
@@ -101,8 +102,8 @@ std::string fixed(double value, int digits) {
 
 }  // namespace
 
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const std::vector<TaskScore>& scores,
-                         const std::vector<TaskScore>& groups) {
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks,
+                         const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups) {
   Json results = Json::object();
   Json group_results = Json::object();
   Json subtasks = Json::object();
@@ -144,7 +145,8 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
   json["model_source"] = "osler";
   json["model_name"] = identity.model;
   json["model_name_sanitized"] = sanitized(identity.model);
-  for (const char* key : {"system_instruction", "system_instruction_sha", "fewshot_as_multiturn", "chat_template", "chat_template_sha"})
+  for (const char* key :
+       {"system_instruction", "system_instruction_sha", "fewshot_as_multiturn", "chat_template", "chat_template_sha"})
     json[key] = nullptr;
   json["total_evaluation_time_seconds"] = fixed(identity.elapsed_s, 3);
   json["osler"] = osler_json(identity);
@@ -167,7 +169,8 @@ void write_result_files(const std::string& folder, const RunIdentity& identity, 
   }
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("samples_") && name.ends_with(".jsonl") && !written.contains(name)) std::filesystem::remove(entry.path(), error);
+    if (name.starts_with("samples_") && name.ends_with(".jsonl") && !written.contains(name))
+      std::filesystem::remove(entry.path(), error);
   }
   const std::vector<ScoresColumn> columns = scores_columns(identity, scores, groups);
   publish_file(folder + "/scores.csv", scores_csv(columns));
@@ -192,7 +195,8 @@ std::string score_table(const std::vector<TaskScore>& scores, const std::vector<
   std::ostringstream out;
   for (const auto& row : rows) {
     for (std::size_t c = 0; c < row.size(); ++c)
-      out << (c < 2 ? std::left : std::right) << std::setw(static_cast<int>(widths[c])) << row[c] << (c + 1 < row.size() ? "  " : "\n");
+      out << (c < 2 ? std::left : std::right) << std::setw(static_cast<int>(widths[c])) << row[c]
+          << (c + 1 < row.size() ? "  " : "\n");
   }
   return out.str();
 }

@@ -14,8 +14,8 @@ namespace osler::eval {
 
 /// What was evaluated, how and by what: stamped into every file.
 struct RunIdentity {
-  std::string model;               ///< as given: directory of weights, checkpoint or run
-  std::string checkpoint;          ///< what that resolved to
+  std::string model;       ///< as given: directory of weights, checkpoint or run
+  std::string checkpoint;  ///< what that resolved to
   std::int64_t tokens_seen = 0;
   bool is_fine_tuned = false;
   double neftune_alpha = 0;
@@ -24,11 +24,11 @@ struct RunIdentity {
   std::string tokenizer_sha256;
   int num_ranks = 1;
   config::EvalOptions options;
-  std::string config;              ///< resolved INI
+  std::string config;  ///< resolved INI
   std::string config_hash;
-  std::string build;               ///< version and revision
-  std::string date;                ///< UTC, start
-  double start_unix_s = 0;         ///< the same in seconds since 1970, as lm-eval notes it
+  std::string build;        ///< version and revision
+  std::string date;         ///< UTC, start
+  double start_unix_s = 0;  ///< the same in seconds since 1970, as lm-eval notes it
   double elapsed_s = 0;
 };
 
@@ -40,8 +40,8 @@ void write_result_files(const std::string& folder, const RunIdentity& identity, 
 
 /// The texts of the files, for tests.
 std::string samples_text(const Task& task, const TaskScore& score);
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const std::vector<TaskScore>& scores,
-                         const std::vector<TaskScore>& groups);
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks,
+                         const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
 
 /// The aligned table for people: task, metric, value, standard error, interval, n.
 std::string score_table(const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);

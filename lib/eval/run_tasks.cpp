@@ -32,7 +32,9 @@ struct ChoiceRow {
 class Progress {
  public:
   Progress(std::vector<std::size_t> sizes, std::size_t num_items, int num_ranks)
-      : sizes_(std::move(sizes)), num_items_(num_items), num_ranks_(num_ranks),
+      : sizes_(std::move(sizes)),
+        num_items_(num_items),
+        num_ranks_(num_ranks),
         total_(std::accumulate(sizes_.begin(), sizes_.end(), std::size_t{1})) {}
 
   void item_done(std::size_t index) {
@@ -43,9 +45,11 @@ class Progress {
     since_line_.restart();
     const double elapsed = since_start_.elapsed_s();
     // Shares are alike: what this rank has done stands for all.
-    const std::size_t all_done = is_last ? num_items_ : std::min(num_items_, num_done_ * static_cast<std::size_t>(num_ranks_));
+    const std::size_t all_done =
+        is_last ? num_items_ : std::min(num_items_, num_done_ * static_cast<std::size_t>(num_ranks_));
     const double rate = static_cast<double>(all_done) / std::max(elapsed, 1e-6);
-    const double left = elapsed * static_cast<double>(total_ - done_) / static_cast<double>(std::max<std::size_t>(done_, 1));
+    const double left =
+        elapsed * static_cast<double>(total_ - done_) / static_cast<double>(std::max<std::size_t>(done_, 1));
     log::info("evaluate: ", all_done, "/", num_items_, " items, ", std::round(rate * 10) / 10, " items/s, ",
               is_last ? "in " + duration_text(elapsed) : "ETA " + duration_text(left));
   }
@@ -63,8 +67,9 @@ class Progress {
 
 /// Scores this rank's share; rows in order of item and choice.
 std::string score_share(const std::vector<Task>& tasks, const std::vector<ItemRef>& items,
-                        const std::vector<std::size_t>& prompt_sizes, model::Model& model, const text::Tokenizer& tokenizer,
-                        std::int64_t batch_tokens, comm::Group& group, c10::Device device) {
+                        const std::vector<std::size_t>& prompt_sizes, model::Model& model,
+                        const text::Tokenizer& tokenizer, std::int64_t batch_tokens, comm::Group& group,
+                        c10::Device device) {
   const std::vector<std::size_t> mine = items_of_rank(prompt_sizes, group.rank(), group.size());
   std::vector<generate::ScoreRequest> requests;
   std::vector<std::size_t> sizes;
@@ -93,7 +98,8 @@ std::string score_share(const std::vector<Task>& tasks, const std::vector<ItemRe
 std::vector<std::size_t> items_of_rank(const std::vector<std::size_t>& prompt_sizes, int rank, int num_ranks) {
   std::vector<std::size_t> order(prompt_sizes.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return prompt_sizes[a] > prompt_sizes[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return prompt_sizes[a] > prompt_sizes[b]; });
   const auto ranks = static_cast<std::size_t>(num_ranks);
   std::vector<std::size_t> mine;
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -117,7 +123,8 @@ TaskAnswers run_tasks(const std::vector<Task>& tasks, model::Model& model, const
     }
   }
   std::string share;
-  comm::agree_after(group, [&] { share = score_share(tasks, items, prompt_sizes, model, tokenizer, batch_tokens, group, device); });
+  comm::agree_after(
+      group, [&] { share = score_share(tasks, items, prompt_sizes, model, tokenizer, batch_tokens, group, device); });
 
   for (const std::string& bytes : group.all_gather_bytes(share)) {
     OSLER_CHECK(bytes.size() % sizeof(ChoiceRow) == 0);

@@ -49,7 +49,8 @@ SampleHashes hash_sample(const Task& task, const Question& question) {
 
 std::string samples_text(const Task& task, const TaskScore& score) {
   std::string text;
-  for (std::size_t i = 0; i < task.questions.size(); ++i) text += sample_row(task, task.questions[i], score.items[i], i).dump() + "\n";
+  for (std::size_t i = 0; i < task.questions.size(); ++i)
+    text += sample_row(task, task.questions[i], score.items[i], i).dump() + "\n";
   return text;
 }
 

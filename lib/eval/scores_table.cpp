@@ -28,9 +28,15 @@ ScoresColumn column(const std::string& name, const std::vector<Row>& rows, Get g
   return {name, std::move(values)};
 }
 
-std::string cell(const std::string& value) { return csv_field(value); }
-std::string cell(std::int64_t value) { return std::to_string(value); }
-std::string cell(double value) { return std::isnan(value) ? "" : nlohmann::json(value).dump(); }
+std::string cell(const std::string& value) {
+  return csv_field(value);
+}
+std::string cell(std::int64_t value) {
+  return std::to_string(value);
+}
+std::string cell(double value) {
+  return std::isnan(value) ? "" : nlohmann::json(value).dump();
+}
 
 }  // namespace
 
@@ -60,7 +66,8 @@ std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std:
       same("shots", identity.options.shots),
       column<Strings>("metric", rows, [](const Row& row) { return row.metric->metric; }),
       of_estimate("value", [](const Estimate& e) { return e.value; }),
-      of_estimate("stderr", [](const Estimate& e) { return e.std_error.value_or(std::numeric_limits<double>::quiet_NaN()); }),
+      of_estimate("stderr",
+                  [](const Estimate& e) { return e.std_error.value_or(std::numeric_limits<double>::quiet_NaN()); }),
       of_estimate("ci_low", [](const Estimate& e) { return e.low; }),
       of_estimate("ci_high", [](const Estimate& e) { return e.high; }),
       column<Integers>("n", rows, [](const Row& row) { return row.metric->estimate.n; }),
@@ -102,14 +109,17 @@ std::string scores_hdf5(const std::vector<ScoresColumn>& columns) {
     else
       image.declare(column.name, std::holds_alternative<Doubles>(column.values) ? DType::fp64 : DType::i64, {num_rows});
   }
-  image.set_attributes("", {{"format", std::string("osler-scores")}, {"schema_version", kScoresSchemaVersion},
-                            {"num_rows", num_rows}, {"columns", names}});
+  image.set_attributes("", {{"format", std::string("osler-scores")},
+                            {"schema_version", kScoresSchemaVersion},
+                            {"num_rows", num_rows},
+                            {"columns", names}});
   image.seal();
   for (const ScoresColumn& column : columns) {
     std::visit(
         [&](const auto& values) {
           if constexpr (!std::is_same_v<std::decay_t<decltype(values)>, Strings>)
-            if (!values.empty()) std::memcpy(image.bytes_of(column.name).data(), values.data(), values.size() * sizeof(values[0]));
+            if (!values.empty())
+              std::memcpy(image.bytes_of(column.name).data(), values.data(), values.size() * sizeof(values[0]));
         },
         column.values);
   }

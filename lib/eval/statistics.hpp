@@ -9,8 +9,8 @@ namespace osler::eval {
 
 struct Estimate {
   double value = 0;
-  std::optional<double> std_error;   ///< sample standard deviation / sqrt(n), n - 1 in the deviation; none for n = 1
-  double low = 0;                    ///< 95 % Wilson score interval of a proportion
+  std::optional<double> std_error;  ///< sample standard deviation / sqrt(n), n - 1 in the deviation; none for n = 1
+  double low = 0;                   ///< 95 % Wilson score interval of a proportion
   double high = 0;
   std::int64_t n = 0;
 };

@@ -17,24 +17,69 @@ namespace {
 constexpr std::string_view kMmluPrefix = "mmlu_";
 
 // A typing mistake in a subject would silently change the prompt, so only MMLU's own are accepted.
-constexpr std::array<std::string_view, 57> kMmluSubjects = {
-    "abstract_algebra", "anatomy", "astronomy", "business_ethics", "clinical_knowledge", "college_biology",
-    "college_chemistry", "college_computer_science", "college_mathematics", "college_medicine", "college_physics",
-    "computer_security", "conceptual_physics", "econometrics", "electrical_engineering", "elementary_mathematics",
-    "formal_logic", "global_facts", "high_school_biology", "high_school_chemistry", "high_school_computer_science",
-    "high_school_european_history", "high_school_geography", "high_school_government_and_politics",
-    "high_school_macroeconomics", "high_school_mathematics", "high_school_microeconomics", "high_school_physics",
-    "high_school_psychology", "high_school_statistics", "high_school_us_history", "high_school_world_history",
-    "human_aging", "human_sexuality", "international_law", "jurisprudence", "logical_fallacies", "machine_learning",
-    "management", "marketing", "medical_genetics", "miscellaneous", "moral_disputes", "moral_scenarios", "nutrition",
-    "philosophy", "prehistory", "professional_accounting", "professional_law", "professional_medicine",
-    "professional_psychology", "public_relations", "security_studies", "sociology", "us_foreign_policy", "virology",
-    "world_religions"};
+constexpr std::array<std::string_view, 57> kMmluSubjects = {"abstract_algebra",
+                                                            "anatomy",
+                                                            "astronomy",
+                                                            "business_ethics",
+                                                            "clinical_knowledge",
+                                                            "college_biology",
+                                                            "college_chemistry",
+                                                            "college_computer_science",
+                                                            "college_mathematics",
+                                                            "college_medicine",
+                                                            "college_physics",
+                                                            "computer_security",
+                                                            "conceptual_physics",
+                                                            "econometrics",
+                                                            "electrical_engineering",
+                                                            "elementary_mathematics",
+                                                            "formal_logic",
+                                                            "global_facts",
+                                                            "high_school_biology",
+                                                            "high_school_chemistry",
+                                                            "high_school_computer_science",
+                                                            "high_school_european_history",
+                                                            "high_school_geography",
+                                                            "high_school_government_and_politics",
+                                                            "high_school_macroeconomics",
+                                                            "high_school_mathematics",
+                                                            "high_school_microeconomics",
+                                                            "high_school_physics",
+                                                            "high_school_psychology",
+                                                            "high_school_statistics",
+                                                            "high_school_us_history",
+                                                            "high_school_world_history",
+                                                            "human_aging",
+                                                            "human_sexuality",
+                                                            "international_law",
+                                                            "jurisprudence",
+                                                            "logical_fallacies",
+                                                            "machine_learning",
+                                                            "management",
+                                                            "marketing",
+                                                            "medical_genetics",
+                                                            "miscellaneous",
+                                                            "moral_disputes",
+                                                            "moral_scenarios",
+                                                            "nutrition",
+                                                            "philosophy",
+                                                            "prehistory",
+                                                            "professional_accounting",
+                                                            "professional_law",
+                                                            "professional_medicine",
+                                                            "professional_psychology",
+                                                            "public_relations",
+                                                            "security_studies",
+                                                            "sociology",
+                                                            "us_foreign_policy",
+                                                            "virology",
+                                                            "world_religions"};
 
 std::string subject_text(const std::string& task_name) {
   std::string subject = task_name.substr(kMmluPrefix.size());
   if (std::find(kMmluSubjects.begin(), kMmluSubjects.end(), subject) == kMmluSubjects.end())
-    throw ConfigError("eval.task: \"", subject, "\" in ", task_name, " is not one of MMLU's 57 subjects, e.g. mmlu_college_medicine");
+    throw ConfigError("eval.task: \"", subject, "\" in ", task_name,
+                      " is not one of MMLU's 57 subjects, e.g. mmlu_college_medicine");
   std::replace(subject.begin(), subject.end(), '_', ' ');
   return subject;
 }
@@ -68,8 +113,8 @@ Task describe_task(const std::string& name, config::Scoring scoring) {
     task.version = "1.0";
     const bool letter = scoring == config::Scoring::letter;
     if (letter) task.metrics = {"acc"};
-    task.description = text_of("The following are ", letter ? "multiple choice " : "", "questions (with answers) about ",
-                               subject_text(name), ".\n\n");
+    task.description = text_of("The following are ", letter ? "multiple choice " : "",
+                               "questions (with answers) about ", subject_text(name), ".\n\n");
   } else {
     task.version = "1.0";
   }
@@ -81,8 +126,9 @@ std::vector<config::NamedPath> expand_groups(const std::vector<config::NamedPath
   std::vector<config::NamedPath> expanded;
   for (const config::NamedPath& entry : named) {
     if (entry.name == "multimedqa")
-      throw ConfigError("eval.task: multimedqa has files of several kinds; name its tasks one by one (medqa_4options, medmcqa, "
-                        "pubmedqa, mmlu_clinical) and the group is computed");
+      throw ConfigError(
+          "eval.task: multimedqa has files of several kinds; name its tasks one by one (medqa_4options, medmcqa, "
+          "pubmedqa, mmlu_clinical) and the group is computed");
     if (entry.name != "mmlu_clinical") {
       expanded.push_back(entry);
       continue;
@@ -113,7 +159,8 @@ void require_option_texts(const Task& task) {
   for (const Question& question : task.questions)
     for (const std::string& option : question.options)
       if (strip(option).empty())
-        throw DataError(task.path, ":", question.line, ": an option is blank, so its text cannot be scored; use eval.scoring=letter");
+        throw DataError(task.path, ":", question.line,
+                        ": an option is blank, so its text cannot be scored; use eval.scoring=letter");
 }
 
 }  // namespace
@@ -142,7 +189,8 @@ std::string prompt_of(const Task& task, const Question& question) {
   const bool letter = task.scoring == config::Scoring::letter;
   if (task.format == FileFormat::mmlu) {
     const std::string text(strip(question.text));
-    return task.description + (letter ? text + "\n" + lettered_options(question) : "Question: " + text + "\n") + "Answer:";
+    return task.description + (letter ? text + "\n" + lettered_options(question) : "Question: " + text + "\n") +
+           "Answer:";
   }
   std::string prompt = question.context.empty() ? "" : "Context: " + join(question.context) + "\n";
   prompt += "Question: " + question.text + "\n";
@@ -170,8 +218,9 @@ std::string target_of(const Task& task, const Question& question) {
 
 const std::vector<TaskGroup>& task_groups() {
   static const std::vector<TaskGroup> groups = [] {
-    const std::vector<std::string> clinical = {"mmlu_anatomy",          "mmlu_clinical_knowledge", "mmlu_college_medicine",
-                                               "mmlu_medical_genetics", "mmlu_professional_medicine", "mmlu_college_biology"};
+    const std::vector<std::string> clinical = {
+        "mmlu_anatomy",          "mmlu_clinical_knowledge",    "mmlu_college_medicine",
+        "mmlu_medical_genetics", "mmlu_professional_medicine", "mmlu_college_biology"};
     std::vector<std::string> all = {"pubmedqa", "medmcqa", "medqa_4options"};
     all.insert(all.end(), clinical.begin(), clinical.end());
     return std::vector<TaskGroup>{{"mmlu_clinical", clinical}, {"multimedqa", all}};

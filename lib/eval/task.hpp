@@ -12,15 +12,15 @@
 namespace osler::eval {
 
 struct Task {
-  std::string name;                   ///< lm-eval's: "medqa_4options", "mmlu_anatomy"; any other name: generic JSONL
-  std::string path;                   ///< as given
+  std::string name;  ///< lm-eval's: "medqa_4options", "mmlu_anatomy"; any other name: generic JSONL
+  std::string path;  ///< as given
   std::string file_sha256;
   FileFormat format = FileFormat::generic;
   config::Scoring scoring = config::Scoring::letter;
-  std::string description;            ///< stands before the question (MMLU), or empty
-  std::string version;                ///< lm-eval's version of the task
-  std::vector<std::string> metrics;   ///< "acc", "acc_norm"
-  std::vector<Question> questions;    ///< the first `limit`
+  std::string description;           ///< stands before the question (MMLU), or empty
+  std::string version;               ///< lm-eval's version of the task
+  std::vector<std::string> metrics;  ///< "acc", "acc_norm"
+  std::vector<Question> questions;   ///< the first `limit`
   std::int64_t num_in_file = 0;
 };
 

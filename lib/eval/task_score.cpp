@@ -39,7 +39,8 @@ TaskScore score_task(const Task& task, const std::vector<std::vector<generate::C
     for (const auto& choice : choices[i])
       if (!std::isfinite(choice.log_likelihood))
         throw NumericalError(task.name, ": the log-likelihood of item ", task.questions[i].id, " (", task.path, ":",
-                             task.questions[i].line, ") is not finite; the weights are damaged or overflow in this dtype");
+                             task.questions[i].line,
+                             ") is not finite; the weights are damaged or overflow in this dtype");
     score.items.push_back(score_item(task.questions[i], choices_of(task, task.questions[i]), choices[i]));
   }
   for (const std::string& metric : task.metrics) {

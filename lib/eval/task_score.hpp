@@ -12,10 +12,10 @@
 namespace osler::eval {
 
 struct ItemScore {
-  std::vector<generate::ContinuationScore> choices;   ///< by option
-  std::int64_t prediction = 0;                        ///< highest log-likelihood, ties to the first
-  std::int64_t prediction_norm = 0;                   ///< highest log-likelihood per character of the choice
-  double acc = 0;                                     ///< 1 or 0
+  std::vector<generate::ContinuationScore> choices;  ///< by option
+  std::int64_t prediction = 0;                       ///< highest log-likelihood, ties to the first
+  std::int64_t prediction_norm = 0;                  ///< highest log-likelihood per character of the choice
+  double acc = 0;                                    ///< 1 or 0
   double acc_norm = 0;
 };
 
@@ -26,10 +26,10 @@ struct MetricScore {
 
 struct TaskScore {
   std::string name;
-  std::vector<ItemScore> items;         ///< empty for groups
+  std::vector<ItemScore> items;  ///< empty for groups
   std::vector<MetricScore> metrics;
-  std::vector<std::string> members;     ///< groups only
-  std::int64_t num_unparsed = 0;        ///< always 0 by log-likelihood: every item has an answer
+  std::vector<std::string> members;  ///< groups only
+  std::int64_t num_unparsed = 0;     ///< always 0 by log-likelihood: every item has an answer
 };
 
 /// Source: lm_eval/api/task.py process_results (multiple_choice). Throws NumericalError naming the item when a

@@ -55,8 +55,8 @@ std::int64_t append_segment(ScoreBatch& batch, const int* ids, std::int64_t leng
 
 }  // namespace
 
-ScoreBatch build_batch(const std::vector<ScoreRequest>& requests, const std::vector<ScoreUnit>& units, std::size_t begin,
-                       std::size_t end) {
+ScoreBatch build_batch(const std::vector<ScoreRequest>& requests, const std::vector<ScoreUnit>& units,
+                       std::size_t begin, std::size_t end) {
   ScoreBatch batch;
   for (std::size_t u = begin; u < end; ++u) {
     const ScoreUnit& unit = units[u];

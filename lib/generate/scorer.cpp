@@ -52,7 +52,8 @@ std::vector<std::vector<ContinuationScore>> score(model::Model& model, const std
   while (begin < units.size()) {
     std::size_t end = begin;
     std::int64_t rows = 0;
-    while (end < units.size() && (end == begin || rows + units[end].num_rows <= batch_tokens)) rows += units[end++].num_rows;
+    while (end < units.size() && (end == begin || rows + units[end].num_rows <= batch_tokens))
+      rows += units[end++].num_rows;
     run_batch(model, build_batch(requests, units, begin, end), device, scores);
     for (; begin < end; ++begin) {
       const std::size_t request = units[begin].request;

@@ -17,9 +17,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A chunk's block of logits takes at most this much. Its three GEMMs with a 32000 x 512 head over 4096 rows took, on two
-// cores, for chunks of 128, 256, 512, 1024, 2048 rows: fp32 5.5, 4.9, 4.5, 4.4, 4.4 s, bf16 3.5, 2.7, 2.4, 2.3, 2.2 s
-// (bf16 also adds its head gradient once per chunk). 64 MiB are 512 rows in fp32 and 1024 in bf16.
+// A chunk's block of logits takes at most this much. Its three GEMMs with a 32000 x 512 head over 4096 rows took, on
+// two cores, for chunks of 128, 256, 512, 1024, 2048 rows: fp32 5.5, 4.9, 4.5, 4.4, 4.4 s, bf16 3.5, 2.7, 2.4, 2.3, 2.2
+// s (bf16 also adds its head gradient once per chunk). 64 MiB are 512 rows in fp32 and 1024 in bf16.
 constexpr std::int64_t kChunkBytes = 64 << 20;
 constexpr std::int64_t kLeastRows = 128, kMostRows = 1024;
 
@@ -48,7 +48,7 @@ void for_each_chunk(const at::Tensor& hidden_RD, const at::Tensor& head_VD, Work
 
 struct Pass {
   at::Tensor loss_R;
-  at::Tensor dhidden_RD;   ///< undefined without gradients
+  at::Tensor dhidden_RD;  ///< undefined without gradients
 };
 
 Pass run(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
@@ -78,7 +78,8 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     if (!gradients[0].defined()) return {{}, {}, {}, {}, {}};
     if (gradients[0].device().is_cpu())
-      OSLER_CHECK(gradients[0].item<double>() == 1.0, "LossSum::scaled was multiplied by ", gradients[0].item<double>());
+      OSLER_CHECK(gradients[0].item<double>() == 1.0, "LossSum::scaled was multiplied by ",
+                  gradients[0].item<double>());
     at::Tensor dhidden = ctx->saved_data["dhidden"].toTensor();
     ctx->saved_data.clear();
     return {dhidden, {}, {}, {}, {}};
@@ -90,8 +91,9 @@ void check_labels(const at::Tensor& labels_R, std::int64_t vocab) {
   if (!labels_R.device().is_cpu() || labels_R.numel() == 0) return;
   const at::Tensor bad = labels_R.ne(kIgnoreLabel).logical_and_(labels_R.lt(0).logical_or_(labels_R.ge(vocab)));
   if (bad.any().item<bool>())
-    throw DataError("label ", labels_R.masked_select(bad)[0].item<std::int64_t>(), " is outside the model's vocabulary of ",
-                    vocab, "; were these tokens made with another tokenizer?");
+    throw DataError("label ", labels_R.masked_select(bad)[0].item<std::int64_t>(),
+                    " is outside the model's vocabulary of ", vocab,
+                    "; were these tokens made with another tokenizer?");
 }
 
 }  // namespace
@@ -123,7 +125,7 @@ std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, c
   const at::Tensor is_top_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(at::kBool));
   for_each_chunk(hidden_RD.contiguous(), head_VD, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
     const at::Tensor chunk = labels.narrow(0, begin, rows);
-    is_top_R.narrow(0, begin, rows).copy_(logits.argmax(-1).eq(chunk));   // before the logits are overwritten
+    is_top_R.narrow(0, begin, rows).copy_(logits.argmax(-1).eq(chunk));  // before the logits are overwritten
     cross_entropy_rows(logits, chunk, loss_R.narrow(0, begin, rows), std::nullopt);
   });
   return {loss_R.neg_(), is_top_R};

@@ -14,22 +14,22 @@ namespace osler::loss {
 constexpr std::int64_t kIgnoreLabel = -100;
 
 struct LossSum {
-  at::Tensor sum;                 ///< scalar, fp32 (fp64 models: fp64), detached: sum over supervised rows of -log p(label)
-  at::Tensor loss_R;              ///< [R], same dtype, detached; 0 where the label is kIgnoreLabel
-  std::int64_t num_tokens = 0;    ///< supervised rows
-  at::Tensor scaled;              ///< scalar, sum * grad_scale: what backward() starts from; differentiable when hidden is
+  at::Tensor sum;     ///< scalar, fp32 (fp64 models: fp64), detached: sum over supervised rows of -log p(label)
+  at::Tensor loss_R;  ///< [R], same dtype, detached; 0 where the label is kIgnoreLabel
+  std::int64_t num_tokens = 0;  ///< supervised rows
+  at::Tensor scaled;  ///< scalar, sum * grad_scale: what backward() starts from; differentiable when hidden is
 };
 
-/// hidden_RD in model dtype, labels_R int64 on the same device. `grad_scale` (1 / supervised tokens of the global batch)
-/// is taken now, because gradients are formed in this pass: with gradients on, head.grad has its part on return, and
-/// scaled.backward() hands the hidden states theirs. Add other losses to `scaled`, but never multiply it: the gradient
-/// that reaches it must be 1 (checked on the CPU). Without gradients only the loss is computed.
-/// Throws DataError when a label is neither kIgnoreLabel nor a row of the head (CPU).
+/// hidden_RD in model dtype, labels_R int64 on the same device. `grad_scale` (1 / supervised tokens of the global
+/// batch) is taken now, because gradients are formed in this pass: with gradients on, head.grad has its part on return,
+/// and scaled.backward() hands the hidden states theirs. Add other losses to `scaled`, but never multiply it: the
+/// gradient that reaches it must be 1 (checked on the CPU). Without gradients only the loss is computed. Throws
+/// DataError when a label is neither kIgnoreLabel nor a row of the head (CPU).
 LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
                       double grad_scale);
 
-/// log p(label) per row without gradients, [R] fp32 (fp64 models: fp64), and whether the label is the argmax (bool [R]).
-/// Rows whose label is kIgnoreLabel give 0 and false.
+/// log p(label) per row without gradients, [R] fp32 (fp64 models: fp64), and whether the label is the argmax (bool
+/// [R]). Rows whose label is kIgnoreLabel give 0 and false.
 std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const at::Tensor& head_VD,
                                                   const at::Tensor& labels_R);
 

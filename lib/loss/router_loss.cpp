@@ -38,7 +38,8 @@ at::Tensor per_layer_aux(const at::Tensor& logits_RE, const at::Tensor& expert_R
 
 RouterLoss router_loss(const std::vector<at::Tensor>& logits_RE, const std::vector<at::Tensor>& expert_RK,
                        std::int64_t num_experts, std::int64_t top_k, config::AuxLoss convention, bool with_z) {
-  OSLER_CHECK(logits_RE.size() == expert_RK.size(), logits_RE.size(), " layers of logits, ", expert_RK.size(), " of experts");
+  OSLER_CHECK(logits_RE.size() == expert_RK.size(), logits_RE.size(), " layers of logits, ", expert_RK.size(),
+              " of experts");
   RouterLoss loss;
   if (logits_RE.empty() || logits_RE.front().size(0) == 0) return loss;
   if (convention == config::AuxLoss::hf) loss.aux = pooled_aux(logits_RE, expert_RK, num_experts);

@@ -8,8 +8,9 @@
 namespace osler::loss {
 
 struct RouterLoss {
-  at::Tensor aux;      ///< scalar, differentiable, unscaled by any coefficient; undefined when off. Balanced value: hf top_k, megatron 1 per layer (mean over layers is NOT taken: layers add)
-  at::Tensor z;        ///< scalar: sum over layers of mean(logsumexp^2); undefined when its coefficient is 0
+  at::Tensor aux;  ///< scalar, differentiable, unscaled by any coefficient; undefined when off. Balanced value: hf
+                   ///< top_k, megatron 1 per layer (mean over layers is NOT taken: layers add)
+  at::Tensor z;    ///< scalar: sum over layers of mean(logsumexp^2); undefined when its coefficient is 0
 };
 
 /// logits_RE per layer. `hf`: tokens of all layers pooled (transformers' load_balancing_loss_func). `megatron`: per

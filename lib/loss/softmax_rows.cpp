@@ -20,7 +20,8 @@ using parallel::sum_of_lanes;
 
 /// One row: exponentials go to `scratch` (fp32; the row itself where it is fp32) and, scaled, back to the row. -> loss
 template <class T>
-OSLER_INLINE float one_row(T* row, float* scratch, std::int64_t vocab, std::int64_t label, bool with_grad, float scale) {
+OSLER_INLINE float one_row(T* row, float* scratch, std::int64_t vocab, std::int64_t label, bool with_grad,
+                           float scale) {
   const std::int64_t blocked = vocab / kLanes * kLanes;
   float highest[kLanes], lanes[kLanes] = {};
   for (int lane = 0; lane < kLanes; ++lane) highest[lane] = load(row, 0);
@@ -84,7 +85,8 @@ OSLER_INLINE void block_body(const Block& block, float* scratch, std::int64_t be
 OSLER_CLONES void block_rows(const Block& block, const float*, float* scratch, std::int64_t begin, std::int64_t end) {
   block_body<float>(block, scratch, begin, end);
 }
-OSLER_CLONES void block_rows(const Block& block, const Bf16Bits*, float* scratch, std::int64_t begin, std::int64_t end) {
+OSLER_CLONES void block_rows(const Block& block, const Bf16Bits*, float* scratch, std::int64_t begin,
+                             std::int64_t end) {
   block_body<Bf16Bits>(block, scratch, begin, end);
 }
 
@@ -101,10 +103,12 @@ void rows_anywhere(at::Tensor& logits, const at::Tensor& labels, at::Tensor& los
 
 }  // namespace
 
-void cross_entropy_rows(at::Tensor logits, const at::Tensor& labels, at::Tensor loss, std::optional<double> grad_scale) {
+void cross_entropy_rows(at::Tensor logits, const at::Tensor& labels, at::Tensor loss,
+                        std::optional<double> grad_scale) {
   if (!parallel::has_host_rows(logits)) return rows_anywhere(logits, labels, loss, grad_scale);
-  const Block block{logits.data_ptr(),          labels.const_data_ptr<std::int64_t>(), loss.mutable_data_ptr<float>(),
-                    logits.size(1),             grad_scale.has_value(),                static_cast<float>(grad_scale.value_or(0))};
+  const Block block{
+      logits.data_ptr(),      labels.const_data_ptr<std::int64_t>(),     loss.mutable_data_ptr<float>(), logits.size(1),
+      grad_scale.has_value(), static_cast<float>(grad_scale.value_or(0))};
   parallel::with_row_type(logits, [&]<class T>(T*) {
     at::parallel_for(0, logits.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> scratch(sizeof(T) == sizeof(float) ? 0 : static_cast<std::size_t>(block.vocab));

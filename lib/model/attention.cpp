@@ -19,7 +19,8 @@ bool window_cuts(const AttentionHeads& heads, std::int64_t num_keys) {
 }
 
 /// bool [num_queries, num_keys]: the queries are the last of the keys' positions.
-at::Tensor visibility(const AttentionHeads& heads, std::int64_t num_queries, std::int64_t num_keys, c10::Device device) {
+at::Tensor visibility(const AttentionHeads& heads, std::int64_t num_queries, std::int64_t num_keys,
+                      c10::Device device) {
   const auto options = at::TensorOptions().dtype(at::kLong).device(device);
   const at::Tensor query = at::arange(num_keys - num_queries, num_keys, options).unsqueeze(1);
   const at::Tensor distance = query - at::arange(num_keys, options).unsqueeze(0);
@@ -28,8 +29,9 @@ at::Tensor visibility(const AttentionHeads& heads, std::int64_t num_queries, std
   return visible;
 }
 
-/// The one seam to the device's kernels: [batch, L, C, H] -> [batch, L, N, H]. LibTorch picks flash attention on the CPU
-/// and on CUDA where there is no mask. A variable-length kernel over all segments at once would replace attend_each.
+/// The one seam to the device's kernels: [batch, L, C, H] -> [batch, L, N, H]. LibTorch picks flash attention on the
+/// CPU and on CUDA where there is no mask. A variable-length kernel over all segments at once would replace
+/// attend_each.
 at::Tensor attend(const Heads& part, const AttentionHeads& heads) {
   const std::int64_t num_queries = part.q.size(1), num_keys = part.k.size(1);
   const bool needs_mask = num_queries != num_keys || window_cuts(heads, num_keys);

@@ -1,6 +1,6 @@
-// Which tokens may see which: the flattened batch [R] as segments. A segment is a document (or an item's context, or one
-// option after a shared context). Attention is causal inside a segment and never crosses into another, except that a
-// segment may also see all of one earlier segment, its prefix (scoring: options share the context's keys and values).
+// Which tokens may see which: the flattened batch [R] as segments. A segment is a document (or an item's context, or
+// one option after a shared context). Attention is causal inside a segment and never crosses into another, except that
+// a segment may also see all of one earlier segment, its prefix (scoring: options share the context's keys and values).
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,7 @@ namespace osler::model {
 
 struct GatedProduct {
   at::Tensor product_RF;
-  parallel::Rebuild rebuild;   ///< makes product_RF again from gate_up
+  parallel::Rebuild rebuild;  ///< makes product_RF again from gate_up
 };
 
 /// gate_up [R, 2F] in model dtype; scale_R [R] fp32, or undefined for 1. Differentiable in both.

@@ -36,7 +36,7 @@ void initialize(parallel::ParameterStore& parameters, const config::ModelConfig&
   for (const auto& parameter : parameters.parameters()) {
     at::Tensor data = parameter.data;
     if (data.dim() == 1) {
-      data.fill_(1);   // norm weights
+      data.fill_(1);  // norm weights
     } else {
       data.copy_(normal_rows(parameter, config.initializer_range, seed));
     }

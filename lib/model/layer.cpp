@@ -22,7 +22,8 @@ std::vector<std::string> expert_names(const std::string& prefix, std::int64_t nu
 }
 
 /// Adjacent parameters of all experts as one [E, rows per expert, columns] weight.
-Parameter per_expert(const ParameterStore& parameters, const std::vector<std::string>& names, std::int64_t num_experts) {
+Parameter per_expert(const ParameterStore& parameters, const std::vector<std::string>& names,
+                     std::int64_t num_experts) {
   Parameter whole = parameters.merged(names);
   const std::vector<std::int64_t> shape{num_experts, whole.data.size(0) / num_experts, whole.data.size(1)};
   whole.data = whole.data.view(shape);
@@ -47,8 +48,8 @@ Layer::Layer(const config::ModelConfig& config, const ParameterStore& parameters
   const std::string self_attn = prefix + "self_attn.", mlp = prefix + "mlp.", moe = prefix + "block_sparse_moe.";
   input_norm_ = parameters[prefix + "input_layernorm.weight"];
   post_attention_norm_ = parameters[prefix + "post_attention_layernorm.weight"];
-  qkv_ = parallel::ColumnParallelLinear(parameters.merged(
-      {self_attn + "q_proj.weight", self_attn + "k_proj.weight", self_attn + "v_proj.weight"}));
+  qkv_ = parallel::ColumnParallelLinear(
+      parameters.merged({self_attn + "q_proj.weight", self_attn + "k_proj.weight", self_attn + "v_proj.weight"}));
   output_ = parallel::RowParallelLinear(parameters[self_attn + "o_proj.weight"]);
   if (num_experts_ == 0) {
     gate_up_ = parallel::ColumnParallelLinear(parameters.merged({mlp + "gate_proj.weight", mlp + "up_proj.weight"}));
@@ -56,7 +57,8 @@ Layer::Layer(const config::ModelConfig& config, const ParameterStore& parameters
     return;
   }
   router_ = parameters[moe + "gate.weight"];
-  expert_gate_up_ = parallel::GroupedLinear(per_expert(parameters, expert_names(moe, num_experts_, {"w1", "w3"}), num_experts_));
+  expert_gate_up_ =
+      parallel::GroupedLinear(per_expert(parameters, expert_names(moe, num_experts_, {"w1", "w3"}), num_experts_));
   expert_down_ = parallel::GroupedLinear(per_expert(parameters, expert_names(moe, num_experts_, {"w2"}), num_experts_));
 }
 
@@ -113,8 +115,8 @@ void Layer::mix_experts(const at::Tensor& normed_RD, const parallel::Rebuild& re
   if (rebuild) dispatch_again = [rebuild, dispatcher] { return dispatcher.dispatch(rebuild()); };
   const at::Tensor gate_up = expert_gate_up_(dispatcher.dispatch(normed_RD), dispatcher.rows_E(), dispatch_again);
   const GatedProduct gated = gated_product(gate_up, dispatcher.dispatch_weights(normalised_RK));
-  output.delta_RD = dispatcher.combine(
-      expert_down_(gated.product_RF, dispatcher.rows_E(), if_selective(pass, gated.rebuild)));
+  output.delta_RD =
+      dispatcher.combine(expert_down_(gated.product_RF, dispatcher.rows_E(), if_selective(pass, gated.rebuild)));
   output.router_logits_RE = logits_RE.scalar_type() == at::kDouble ? logits_RE : logits_RE.to(at::kFloat);
   output.expert_RK = expert_RK;
 }

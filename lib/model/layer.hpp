@@ -23,7 +23,7 @@ struct PassContext {
 
 struct LayerOutput {
   at::Tensor residual_RD, delta_RD;
-  at::Tensor router_logits_RE, expert_RK;   ///< undefined in dense layers
+  at::Tensor router_logits_RE, expert_RK;  ///< undefined in dense layers
 };
 
 class Layer {

@@ -33,7 +33,8 @@ ModelOutput Model::forward(const at::Tensor& tokens_R, const at::Tensor& positio
   if (layers_->final_norm.grad.defined() != parameters_.grad().defined())
     layers_ = std::make_unique<Layers>(config_, parameters_);
   const auto pass = std::make_shared<const PassContext>(PassContext{
-      layout, rope_tables(positions_R, config_.head_dim, config_.rope_theta, parameters_.data().scalar_type()), recompute_});
+      layout, rope_tables(positions_R, config_.head_dim, config_.rope_theta, parameters_.data().scalar_type()),
+      recompute_});
   LayerOutput stream;
   stream.residual_RD = layers_->embedding(tokens_R);
   if (embedding_noise_RD.defined()) stream.delta_RD = embedding_noise_RD;
@@ -44,7 +45,8 @@ ModelOutput Model::forward(const at::Tensor& tokens_R, const at::Tensor& positio
     output.router.logits_RE.push_back(stream.router_logits_RE);
     output.router.expert_RK.push_back(stream.expert_RK);
   }
-  output.hidden_RD = add_and_norm(stream.residual_RD, stream.delta_RD, layers_->final_norm, config_.rms_norm_eps).normed_RD;
+  output.hidden_RD =
+      add_and_norm(stream.residual_RD, stream.delta_RD, layers_->final_norm, config_.rms_norm_eps).normed_RD;
   return output;
 }
 

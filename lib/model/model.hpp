@@ -17,13 +17,13 @@ namespace osler::model {
 
 /// What the router of every layer decided, kept for the router losses and the load metrics.
 struct RouterOutput {
-  std::vector<at::Tensor> logits_RE;   ///< per layer, fp32 (fp64 in fp64 models), part of the autograd graph
-  std::vector<at::Tensor> expert_RK;   ///< per layer, int64: the experts chosen
+  std::vector<at::Tensor> logits_RE;  ///< per layer, fp32 (fp64 in fp64 models), part of the autograd graph
+  std::vector<at::Tensor> expert_RK;  ///< per layer, int64: the experts chosen
 };
 
 struct ModelOutput {
-  at::Tensor hidden_RD;   ///< after the final norm, model dtype
-  RouterOutput router;    ///< empty for Mistral
+  at::Tensor hidden_RD;  ///< after the final norm, model dtype
+  RouterOutput router;   ///< empty for Mistral
 };
 
 class Model {
@@ -33,8 +33,9 @@ class Model {
   ~Model();
 
   /// tokens_R, positions_R: int64 [R] on the model's device; layout on the host.
-  /// With gradients enabled, backward() adds into the store's grad buffer; parameters themselves carry no autograd state.
-  /// embedding_noise_RD (model dtype, no gradient): added to the embeddings; for NEFTune. The noise does not outlive the pass.
+  /// With gradients enabled, backward() adds into the store's grad buffer; parameters themselves carry no autograd
+  /// state. embedding_noise_RD (model dtype, no gradient): added to the embeddings; for NEFTune. The noise does not
+  /// outlive the pass.
   ModelOutput forward(const at::Tensor& tokens_R, const at::Tensor& positions_R, const AttentionLayout& layout,
                       const at::Tensor& embedding_noise_RD = {});
 
@@ -50,8 +51,8 @@ class Model {
   std::unique_ptr<Layers> layers_;
 };
 
-/// Random initialisation N(0, initializer_range), norms 1: keyed by (seed, parameter name, row) and drawn along the row,
-/// so that it is the same under every layout.
+/// Random initialisation N(0, initializer_range), norms 1: keyed by (seed, parameter name, row) and drawn along the
+/// row, so that it is the same under every layout.
 void initialize(parallel::ParameterStore& parameters, const config::ModelConfig& config, std::uint64_t seed);
 
 }  // namespace osler::model

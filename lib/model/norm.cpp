@@ -14,7 +14,8 @@ using parallel::rows_of;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows whose weight gradients are summed before they meet the others: fixed, so that the sum does not depend on threads.
+// Rows whose weight gradients are summed before they meet the others: fixed, so that the sum does not depend on
+// threads.
 constexpr std::int64_t kNormBlock = 128;
 
 struct NormResult {
@@ -27,7 +28,7 @@ NormResult norm_on_host(const at::Tensor& x, const at::Tensor& delta, const at::
   result.y = at::empty_like(x);
   result.rstd = at::empty({x.size(0), 1}, x.options().dtype(at::kFloat));
   parallel::with_row_type(x, [&]<class T>(T*) {
-    const NormRows rows{rows_of<T>(x),        rows_of<T>(delta),          rows_of<T>(weight), rows_of<T>(result.sum),
+    const NormRows rows{rows_of<T>(x),        rows_of<T>(delta),           rows_of<T>(weight), rows_of<T>(result.sum),
                         rows_of<T>(result.y), rows_of<float>(result.rstd), x.size(1),          static_cast<float>(eps)};
     at::parallel_for(0, x.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
       norm_rows(rows, static_cast<const T*>(nullptr), begin, end);
@@ -36,8 +37,8 @@ NormResult norm_on_host(const at::Tensor& x, const at::Tensor& delta, const at::
   return result;
 }
 
-at::Tensor norm_grad_on_host(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd, const at::Tensor& dy,
-                             const at::Tensor& dsum, const at::Tensor& weight_grad) {
+at::Tensor norm_grad_on_host(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& rstd,
+                             const at::Tensor& dy, const at::Tensor& dsum, const at::Tensor& weight_grad) {
   const std::int64_t num_rows = x.size(0), blocks = (num_rows + kNormBlock - 1) / kNormBlock;
   const at::Tensor dx = at::empty_like(x);
   const at::Tensor partial = at::zeros({blocks, x.size(1)}, x.options().dtype(at::kFloat));
@@ -136,7 +137,9 @@ Normed add_and_norm(const at::Tensor& x_RD, const at::Tensor& delta_RD, const pa
   at::Tensor rstd;
   const variable_list out = AddNormFunction::apply(x_RD, parallel::if_defined(delta_RD), weight, eps, &rstd);
   const at::Tensor sum_RD = delta_RD.defined() ? out[1] : x_RD;
-  auto rebuild = [sum = sum_RD.detach(), rstd, scale = weight.data, eps] { return normed_again(sum, rstd, scale, eps); };
+  auto rebuild = [sum = sum_RD.detach(), rstd, scale = weight.data, eps] {
+    return normed_again(sum, rstd, scale, eps);
+  };
   return {sum_RD, out[0], std::move(rebuild)};
 }
 

@@ -56,7 +56,8 @@ struct RunAgainFunction : torch::autograd::Function<RunAgainFunction> {
 
 }  // namespace
 
-std::vector<at::Tensor> run_again_in_backward(const Stretch& stretch, const at::Tensor& residual, const at::Tensor& delta) {
+std::vector<at::Tensor> run_again_in_backward(const Stretch& stretch, const at::Tensor& residual,
+                                              const at::Tensor& delta) {
   return RunAgainFunction::apply(residual, parallel::if_defined(delta), stretch);
 }
 

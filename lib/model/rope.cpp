@@ -16,8 +16,8 @@ void rotate_(const at::Tensor& qkv, std::int64_t num_heads, const at::Tensor& co
   const std::int64_t half = qkv.size(2) / 2;
   if (parallel::has_host_rows(qkv)) {
     parallel::with_row_type(qkv, [&]<class T>(T*) {
-      const RopeRows rows{qkv.data_ptr(),  rows_of<float>(cos), rows_of<float>(sin),
-                          qkv.stride(0),   num_heads,           half, static_cast<float>(sign)};
+      const RopeRows rows{qkv.data_ptr(), rows_of<float>(cos),     rows_of<float>(sin), qkv.stride(0), num_heads,
+                          half,           static_cast<float>(sign)};
       at::parallel_for(0, qkv.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
         rope_rows(rows, static_cast<const T*>(nullptr), begin, end);
       });
@@ -33,7 +33,8 @@ void rotate_(const at::Tensor& qkv, std::int64_t num_heads, const at::Tensor& co
 }
 
 struct RopeFunction : torch::autograd::Function<RopeFunction> {
-  static at::Tensor forward(AutogradContext* ctx, at::Tensor qkv, std::int64_t num_heads, at::Tensor cos, at::Tensor sin) {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor qkv, std::int64_t num_heads, at::Tensor cos,
+                            at::Tensor sin) {
     rotate_(qkv, num_heads, cos, sin, 1);
     ctx->mark_dirty({qkv});
     ctx->saved_data["num_heads"] = num_heads;

@@ -7,7 +7,8 @@
 namespace osler::model {
 
 struct RopeTables {
-  at::Tensor cos_RH, sin_RH;   ///< [R, head_dim / 2]; fp32 (fp64 models: fp32 values in fp64), bf16 models: rounded to bf16
+  at::Tensor cos_RH,
+      sin_RH;  ///< [R, head_dim / 2]; fp32 (fp64 models: fp32 values in fp64), bf16 models: rounded to bf16
 };
 RopeTables rope_tables(const at::Tensor& positions_R, std::int64_t head_dim, double theta, c10::ScalarType model_type);
 

@@ -27,7 +27,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
     if (!dy[0].defined()) return {{}, {}, {}};
     const at::Tensor rows = dy[0].to(grad.scalar_type());
     if (grad.is_cuda()) {
-      grad.index_put_({tokens}, rows, /*accumulate=*/true);   // sorts: the order of additions is fixed, unlike atomics
+      grad.index_put_({tokens}, rows, /*accumulate=*/true);  // sorts: the order of additions is fixed, unlike atomics
     } else {
       grad.index_add_(0, tokens, rows);
     }

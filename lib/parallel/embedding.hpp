@@ -13,7 +13,8 @@ class VocabParallelEmbedding {
   explicit VocabParallelEmbedding(Parameter table_VD);
 
   /// tokens_R int64 -> [R, D]. Where gradients are recorded the result is the root of the autograd graph: it requires
-  /// grad, and its backward adds rows to table.grad in a fixed order. Throws DataError when an id is outside the table (CPU).
+  /// grad, and its backward adds rows to table.grad in a fixed order. Throws DataError when an id is outside the table
+  /// (CPU).
   at::Tensor operator()(const at::Tensor& tokens_R) const;
 
  private:

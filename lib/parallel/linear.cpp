@@ -25,12 +25,14 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     add_weight_grad(ctx->saved_data["grad"].toTensor(), dy[0], saved_input(ctx));
     at::Tensor dx;
     if (ctx->needs_input_grad(0)) dx = at::mm(dy[0], ctx->saved_data["weight"].toTensor());
-    ctx->saved_data.clear();   // frees what a Rebuild captured as soon as it was used
+    ctx->saved_data.clear();  // frees what a Rebuild captured as soon as it was used
     return {dx, {}, {}};
   }
 };
 
-bool has_grouped_mm(const at::Tensor& x) { return x.is_cuda() && x.scalar_type() == at::kBFloat16; }
+bool has_grouped_mm(const at::Tensor& x) {
+  return x.is_cuda() && x.scalar_type() == at::kBFloat16;
+}
 
 /// Ends of the experts' rows as _grouped_mm wants them: int32 on the device.
 at::Tensor row_ends(const std::vector<std::int64_t>& rows_E, const at::Tensor& like) {
@@ -88,7 +90,9 @@ struct GroupedLinearFunction : torch::autograd::Function<GroupedLinearFunction> 
 
 }  // namespace
 
-bool records_backward(const Parameter& weight) { return at::GradMode::is_enabled() && weight.grad.defined(); }
+bool records_backward(const Parameter& weight) {
+  return at::GradMode::is_enabled() && weight.grad.defined();
+}
 
 at::Tensor linear(const at::Tensor& x_RD, const Parameter& weight, const Rebuild& rebuild) {
   if (!records_backward(weight)) return at::mm(x_RD, weight.data.t());

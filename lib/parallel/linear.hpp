@@ -26,7 +26,9 @@ class ColumnParallelLinear {
  public:
   ColumnParallelLinear() = default;
   explicit ColumnParallelLinear(Parameter weight) : weight_(std::move(weight)) {}
-  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const { return linear(x_RD, weight_, rebuild); }
+  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const {
+    return linear(x_RD, weight_, rebuild);
+  }
 
  private:
   Parameter weight_;
@@ -36,19 +38,23 @@ class RowParallelLinear {
  public:
   RowParallelLinear() = default;
   explicit RowParallelLinear(Parameter weight) : weight_(std::move(weight)) {}
-  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const { return linear(x_RD, weight_, rebuild); }
+  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const {
+    return linear(x_RD, weight_, rebuild);
+  }
 
  private:
   Parameter weight_;
 };
 
 /// Rows sorted by expert through one weight per expert: [R, D] x [E, F, D] -> [R, F]; rows_E[e] rows belong to expert e
-/// (0 is legal). One grouped GEMM where the device has it (CUDA bf16), else one GEMM per expert into slices of one output.
+/// (0 is legal). One grouped GEMM where the device has it (CUDA bf16), else one GEMM per expert into slices of one
+/// output.
 class GroupedLinear {
  public:
   GroupedLinear() = default;
   explicit GroupedLinear(Parameter weight_EFD) : weight_(std::move(weight_EFD)) {}
-  at::Tensor operator()(const at::Tensor& x_RD, const std::vector<std::int64_t>& rows_E, const Rebuild& rebuild = {}) const;
+  at::Tensor operator()(const at::Tensor& x_RD, const std::vector<std::int64_t>& rows_E,
+                        const Rebuild& rebuild = {}) const;
 
  private:
   Parameter weight_;

@@ -1,4 +1,5 @@
-// What autograd Functions of parallel and model share. Keeps a layer's input for backward, or the recipe to make it again (parallel/linear.hpp, Rebuild).
+// What autograd Functions of parallel and model share. Keeps a layer's input for backward, or the recipe to make it
+// again (parallel/linear.hpp, Rebuild).
 #pragma once
 
 #include <ATen/core/ivalue.h>

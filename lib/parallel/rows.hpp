@@ -1,5 +1,6 @@
-// What the fused row kernels of model and loss share: loads and stores of fp32 and bf16 rows, sums over fixed lanes, and
-// an exponential that compilers can vectorise. Host only; other devices use LibTorch's own kernels.
+// What the fused row kernels of model and loss share: loads and stores of fp32 and bf16 rows, sums over fixed lanes,
+// and an exponential that compilers can vectorise. Host only; other devices use LibTorch's own kernels.
+//
 // Why by hand: between two GEMMs LibTorch walks over memory once per operation; on a CPU these walks cost as much as
 // attention does. Sums run over kLanes partial sums whatever the instruction set, so that results do not depend on it.
 #pragma once
@@ -21,7 +22,7 @@
 
 namespace osler::parallel {
 
-using Bf16Bits = std::uint16_t;   ///< the memory of a c10::BFloat16
+using Bf16Bits = std::uint16_t;  ///< the memory of a c10::BFloat16
 constexpr int kLanes = 16;
 
 /// True when `tensor` is what the host kernels read: CPU, contiguous rows, fp32 or bf16.
@@ -30,11 +31,15 @@ inline bool has_host_rows(const at::Tensor& tensor) {
          (tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16);
 }
 
-OSLER_INLINE float load(const float* row, std::int64_t i) { return row[i]; }
+OSLER_INLINE float load(const float* row, std::int64_t i) {
+  return row[i];
+}
 OSLER_INLINE float load(const Bf16Bits* row, std::int64_t i) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(row[i]) << 16);
 }
-OSLER_INLINE void store(float* row, std::int64_t i, float value) { row[i] = value; }
+OSLER_INLINE void store(float* row, std::int64_t i, float value) {
+  row[i] = value;
+}
 /// Round to nearest even; NaN stays NaN.
 OSLER_INLINE void store(Bf16Bits* row, std::int64_t i, float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -42,7 +47,9 @@ OSLER_INLINE void store(Bf16Bits* row, std::int64_t i, float value) {
   row[i] = static_cast<Bf16Bits>((value != value ? bits | 0x400000u : rounded) >> 16);
 }
 /// The value after a round trip through the row's type.
-OSLER_INLINE float rounded_to(const float*, float value) { return value; }
+OSLER_INLINE float rounded_to(const float*, float value) {
+  return value;
+}
 OSLER_INLINE float rounded_to(const Bf16Bits*, float value) {
   Bf16Bits bits;
   store(&bits, 0, value);
@@ -54,7 +61,7 @@ OSLER_INLINE float rounded_to(const Bf16Bits*, float value) {
 OSLER_INLINE float exp_of(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;   // 1.5 * 2^23: the integer lands in the low bits
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the integer lands in the low bits
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
   float p = 1.9875691500e-4f;

@@ -13,8 +13,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Experts with many rows get a multiple of this: GEMM libraries prepare a kernel per shape (oneDNN in bf16: 1 ms and
-// 0.4 MB each, a tenth of a training step), and row counts would hardly ever repeat. At most 1/8 more rows for any expert
-// and 1.5 % more for one with 1000.
+// 0.4 MB each, a tenth of a training step), and row counts would hardly ever repeat. At most 1/8 more rows for any
+// expert and 1.5 % more for one with 1000.
 constexpr std::int64_t kRowMultiple = 32;
 constexpr std::int64_t kLeastPaddedRows = 8 * kRowMultiple;
 
@@ -28,7 +28,7 @@ OSLER_INLINE void sum_copies(const T* y, const std::int64_t* place, std::int64_t
   for (std::int64_t token = begin; token < end; ++token) {
     const T* first = y + place[token * top_k] * width;
     T* row = out + token * width;
-    if (top_k == 2) {   // the published models' case: one pass
+    if (top_k == 2) {  // the published models' case: one pass
       const T* second = y + place[token * top_k + 1] * width;
       for (std::int64_t i = 0; i < width; ++i) store(row, i, load(first, i) + load(second, i));
       continue;
@@ -71,7 +71,8 @@ at::Tensor sum_over_choices(const at::Tensor& y, const at::Tensor& place, std::i
 
 // Dispatch and combine are each other's transpose: copy rows out, and sum the copies.
 struct DispatchFunction : torch::autograd::Function<DispatchFunction> {
-  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, at::Tensor source, at::Tensor place, std::int64_t top_k) {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, at::Tensor source, at::Tensor place,
+                            std::int64_t top_k) {
     ctx->saved_data["place"] = place;
     ctx->saved_data["top_k"] = top_k;
     return x.index_select(0, source);
@@ -79,12 +80,15 @@ struct DispatchFunction : torch::autograd::Function<DispatchFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
     if (!dy[0].defined()) return {{}, {}, {}, {}};
     return {sum_over_choices(dy[0].contiguous(), ctx->saved_data["place"].toTensor(), ctx->saved_data["top_k"].toInt()),
-            {}, {}, {}};
+            {},
+            {},
+            {}};
   }
 };
 
 struct CombineFunction : torch::autograd::Function<CombineFunction> {
-  static at::Tensor forward(AutogradContext* ctx, at::Tensor y, at::Tensor source, at::Tensor place, std::int64_t top_k) {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor y, at::Tensor source, at::Tensor place,
+                            std::int64_t top_k) {
     ctx->saved_data["source"] = source;
     return sum_over_choices(y, place, top_k);
   }
@@ -101,7 +105,7 @@ TokenDispatcher::TokenDispatcher(const at::Tensor& expert_TK, std::int64_t num_e
   const at::Tensor expert = expert_TK.reshape({-1});
   const at::Tensor counts = at::bincount(expert, {}, num_experts).to(at::kCPU);
   OSLER_CHECK(counts.size(0) == num_experts, "an expert outside [0, ", num_experts, ")");
-  std::vector<std::int64_t> shift_E;   // padding before each expert's rows
+  std::vector<std::int64_t> shift_E;  // padding before each expert's rows
   std::int64_t routed = 0, total = 0;
   for (std::int64_t e = 0; e < num_experts; ++e) {
     const std::int64_t rows = counts.const_data_ptr<std::int64_t>()[e];

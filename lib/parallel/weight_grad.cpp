@@ -7,7 +7,7 @@
 namespace osler::parallel {
 namespace {
 
-constexpr std::int64_t kGrain = 16384;   // elements per thread at least: below it starting threads costs more
+constexpr std::int64_t kGrain = 16384;  // elements per thread at least: below it starting threads costs more
 
 OSLER_CLONES void add_bf16(float* total, const Bf16Bits* part, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = begin; i < end; ++i) total[i] += load(part, i);

@@ -10,10 +10,11 @@
 namespace osler::plan {
 
 struct ParameterSpec {
-  std::string name;                  ///< e.g. "model.layers.0.self_attn.q_proj.weight"
+  std::string name;  ///< e.g. "model.layers.0.self_attn.q_proj.weight"
   std::vector<std::int64_t> shape;
-  bool decay = true;                 ///< weight decay applies (matrices); norm weights: no
-  bool joins_previous = false;       ///< no alignment gap before it: it reads the same input as the one before (k, v, up, ...)
+  bool decay = true;  ///< weight decay applies (matrices); norm weights: no
+  bool joins_previous =
+      false;  ///< no alignment gap before it: it reads the same input as the one before (k, v, up, ...)
 };
 
 /// model.embed_tokens; then per layer q, k, v, o, then gate, up, down (Mixtral: block_sparse_moe.gate, then w1, w3 of

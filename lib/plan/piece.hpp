@@ -18,11 +18,11 @@ struct Range {
 Range split_range(std::int64_t total, std::int64_t parts, std::int64_t index);
 
 struct Piece {
-  std::string name;                        ///< global name with its group, e.g. "optim/master/model.norm.weight"
+  std::string name;  ///< global name with its group, e.g. "optim/master/model.norm.weight"
   DType dtype = DType::fp32;
   std::vector<std::int64_t> global_shape;
-  std::vector<std::int64_t> offset;        ///< first index in each dim
-  std::vector<std::int64_t> extent;        ///< length in each dim
+  std::vector<std::int64_t> offset;  ///< first index in each dim
+  std::vector<std::int64_t> extent;  ///< length in each dim
 };
 
 /// The row-major elements [begin, end) of a tensor as at most 2 * rank - 1 hyper-rectangles, in element order.

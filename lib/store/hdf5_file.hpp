@@ -38,15 +38,16 @@ class Image {
   Image(Image&&) noexcept;
   Image& operator=(Image&&) noexcept;
   /// Contiguous dataset; missing groups on the way are made. Names as HDF5 paths without leading slash.
-  void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape, const Attributes& attributes = {});
-  void declare_text(const std::string& name, const std::string& text);       ///< scalar string dataset
+  void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape,
+               const Attributes& attributes = {});
+  void declare_text(const std::string& name, const std::string& text);               ///< scalar string dataset
   void set_attributes(const std::string& group_name, const Attributes& attributes);  ///< "" = the file's root
   /// A dataset that shows pieces in other files as one (HDF5 virtual dataset); holds no bytes itself.
   void declare_virtual(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape,
                        const std::vector<VirtualPiece>& pieces);
-  void seal();                                        ///< fixes the layout; throws InternalError if called twice
+  void seal();                                             ///< fixes the layout; throws InternalError if called twice
   std::span<std::byte> bytes_of(const std::string& name);  ///< where to put a dataset's elements (row-major)
-  std::span<const std::byte> bytes() const;           ///< the whole file
+  std::span<const std::byte> bytes() const;                ///< the whole file
   /// Where each numeric dataset lies in the file, by rising offset. After seal().
   struct Placement {
     std::string name;
@@ -78,11 +79,11 @@ class ReadFile {
   ~ReadFile();
   ReadFile(ReadFile&&) noexcept;
   const std::string& path() const;
-  const std::vector<DatasetInfo>& datasets() const;     ///< numeric datasets, sorted by name
+  const std::vector<DatasetInfo>& datasets() const;           ///< numeric datasets, sorted by name
   const DatasetInfo& dataset(const std::string& name) const;  ///< DataError when absent
   bool contains(const std::string& name) const;
   std::string read_text(const std::string& name) const;
-  const Attributes& attributes() const;                 ///< of the root
+  const Attributes& attributes() const;  ///< of the root
   /// The hyper-rectangle [offset, offset + extent) of a dataset, row-major, into `out`.
   void read(const std::string& name, const std::vector<std::int64_t>& offset, const std::vector<std::int64_t>& extent,
             std::span<std::byte> out) const;

@@ -24,7 +24,9 @@ Handle half_type(std::size_t exponent_bits, std::size_t mantissa_bits, std::size
   return type;
 }
 
-Handle copy_of(hid_t predefined) { return Handle(H5Tcopy(predefined), H5Tclose); }
+Handle copy_of(hid_t predefined) {
+  return Handle(H5Tcopy(predefined), H5Tclose);
+}
 
 }  // namespace
 
@@ -46,22 +48,31 @@ std::string library_message() {
 
 Handle file_type_of(DType dtype) {
   switch (dtype) {
-    case DType::bf16: return half_type(8, 7, 127);
-    case DType::fp16: return half_type(5, 10, 15);
-    case DType::fp32: return copy_of(H5T_IEEE_F32LE);
-    case DType::fp64: return copy_of(H5T_IEEE_F64LE);
-    case DType::u8: return copy_of(H5T_STD_U8LE);
-    case DType::u16: return copy_of(H5T_STD_U16LE);
-    case DType::u32: return copy_of(H5T_STD_U32LE);
-    case DType::u64: return copy_of(H5T_STD_U64LE);
-    case DType::i64: return copy_of(H5T_STD_I64LE);
+    case DType::bf16:
+      return half_type(8, 7, 127);
+    case DType::fp16:
+      return half_type(5, 10, 15);
+    case DType::fp32:
+      return copy_of(H5T_IEEE_F32LE);
+    case DType::fp64:
+      return copy_of(H5T_IEEE_F64LE);
+    case DType::u8:
+      return copy_of(H5T_STD_U8LE);
+    case DType::u16:
+      return copy_of(H5T_STD_U16LE);
+    case DType::u32:
+      return copy_of(H5T_STD_U32LE);
+    case DType::u64:
+      return copy_of(H5T_STD_U64LE);
+    case DType::i64:
+      return copy_of(H5T_STD_I64LE);
   }
   throw InternalError("no HDF5 type for dtype ", static_cast<int>(dtype));
 }
 
 std::optional<DType> dtype_of_file_type(hid_t type) {
   constexpr std::array kAll = {DType::bf16, DType::fp16, DType::fp32, DType::fp64, DType::u8,
-                               DType::u16, DType::u32, DType::u64, DType::i64};
+                               DType::u16,  DType::u32,  DType::u64,  DType::i64};
   for (const DType dtype : kAll)
     if (H5Tequal(type, file_type_of(dtype).get()) > 0) return dtype;
   return std::nullopt;

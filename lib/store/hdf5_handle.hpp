@@ -42,7 +42,7 @@ void prepare_library();
 /// The innermost message of the error stack, for our own error text.
 std::string library_message();
 
-Handle file_type_of(DType dtype);               ///< little endian
+Handle file_type_of(DType dtype);                     ///< little endian
 std::optional<DType> dtype_of_file_type(hid_t type);  ///< none when it is not one of ours
 
 }  // namespace osler::store

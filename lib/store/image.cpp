@@ -42,7 +42,9 @@ class Pages {
 };
 
 // The core driver keeps its file in memory of ours and leaves it there when it closes: no second copy.
-void* pages_malloc(size_t size, H5FD_file_image_op_t, void* pages) { return static_cast<Pages*>(pages)->resize(size); }
+void* pages_malloc(size_t size, H5FD_file_image_op_t, void* pages) {
+  return static_cast<Pages*>(pages)->resize(size);
+}
 void* pages_realloc(void*, size_t size, H5FD_file_image_op_t, void* pages) {
   auto* own = static_cast<Pages*>(pages);
   return size <= own->size() ? own->data() : own->resize(size);
@@ -50,16 +52,24 @@ void* pages_realloc(void*, size_t size, H5FD_file_image_op_t, void* pages) {
 void* pages_memcpy(void* to, const void* from, size_t size, H5FD_file_image_op_t, void*) {
   return std::memcpy(to, from, size);
 }
-herr_t pages_free(void*, H5FD_file_image_op_t, void*) { return 0; }
-void* same_pages(void* pages) { return pages; }
-herr_t keep_pages(void*) { return 0; }
+herr_t pages_free(void*, H5FD_file_image_op_t, void*) {
+  return 0;
+}
+void* same_pages(void* pages) {
+  return pages;
+}
+herr_t keep_pages(void*) {
+  return 0;
+}
 
-std::vector<hsize_t> sizes_of(const std::vector<std::int64_t>& values) { return {values.begin(), values.end()}; }
+std::vector<hsize_t> sizes_of(const std::vector<std::int64_t>& values) {
+  return {values.begin(), values.end()};
+}
 
 Handle space_of(const std::vector<std::int64_t>& shape) {
   const std::vector<hsize_t> sizes = sizes_of(shape);
-  const hid_t id = shape.empty() ? H5Screate(H5S_SCALAR)
-                                 : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr);
+  const hid_t id =
+      shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr);
   return Handle(id, H5Sclose);
 }
 
@@ -99,7 +109,8 @@ struct AttributeWriter {
     write(type.get(), {}, type.get(), value.c_str());
   }
   void operator()(const std::vector<std::int64_t>& value) const {
-    write(H5T_STD_I64LE, {static_cast<std::int64_t>(value.size())}, H5T_NATIVE_INT64, value.empty() ? nullptr : value.data());
+    write(H5T_STD_I64LE, {static_cast<std::int64_t>(value.size())}, H5T_NATIVE_INT64,
+          value.empty() ? nullptr : value.data());
   }
 };
 
@@ -118,7 +129,8 @@ Handle creation_properties(const DatasetPlan& plan) {
         H5Sselect_hyperslab(whole.get(), H5S_SELECT_SET, sizes_of(piece.offset).data(), nullptr,
                             sizes_of(piece.extent).data(), nullptr);
       }
-      const bool ok = H5Pset_virtual(properties.get(), whole.get(), piece.file.c_str(), piece.dataset.c_str(), source.get()) >= 0;
+      const bool ok =
+          H5Pset_virtual(properties.get(), whole.get(), piece.file.c_str(), piece.dataset.c_str(), source.get()) >= 0;
       OSLER_CHECK(ok, plan.name, ": ", library_message());
     }
     return properties;
@@ -158,7 +170,8 @@ struct Image::Impl {
   Handle create_file() {
     prepare_library();
     const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5FD_file_image_callbacks_t callbacks{pages_malloc, pages_memcpy, pages_realloc, pages_free, same_pages, keep_pages, &pages};
+    H5FD_file_image_callbacks_t callbacks{pages_malloc, pages_memcpy, pages_realloc, pages_free,
+                                          same_pages,   keep_pages,   &pages};
     const std::size_t metadata = kMetadataBytesPerObject * (plans.size() + groups.size() + 8);
     bool ok = H5Pset_file_image_callbacks(access.get(), &callbacks) >= 0;
     ok = ok && H5Pset_fapl_core(access.get(), kGrowBytes, false) >= 0;
@@ -174,7 +187,9 @@ struct Image::Impl {
     const Handle type = plan.text ? text_type(plan.text->size()) : file_type_of(plan.dtype);
     const Handle space = space_of(plan.shape);
     const Handle properties = creation_properties(plan);
-    const Handle dataset(H5Dcreate2(file, plan.name.c_str(), type.get(), space.get(), links.get(), properties.get(), H5P_DEFAULT), H5Dclose);
+    const Handle dataset(
+        H5Dcreate2(file, plan.name.c_str(), type.get(), space.get(), links.get(), properties.get(), H5P_DEFAULT),
+        H5Dclose);
     OSLER_CHECK(dataset.valid(), plan.name, ": ", library_message());
     write_attributes(dataset.get(), plan.attributes);
     if (plan.is_virtual) return;
@@ -191,7 +206,8 @@ struct Image::Impl {
       H5Pset_create_intermediate_group(links.get(), 1);
       const bool known = name.empty() || H5Lexists(file, name.c_str(), H5P_DEFAULT) > 0;
       const Handle group(known ? H5Gopen2(file, name.empty() ? "/" : name.c_str(), H5P_DEFAULT)
-                               : H5Gcreate2(file, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
+                               : H5Gcreate2(file, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Gclose);
       OSLER_CHECK(group.valid(), "group ", name, ": ", library_message());
       write_attributes(group.get(), attributes);
     }
@@ -202,7 +218,8 @@ struct Image::Impl {
     for (const auto& [name, place] : place_of)
       OSLER_CHECK(place.first + place.second <= file_bytes, name, " lies beyond the end of the image, ", file_bytes);
     if (file_bytes > pages.size()) {
-      if (pages.resize(file_bytes) == nullptr) throw StorageError("no memory for a file image of ", file_bytes, " bytes");
+      if (pages.resize(file_bytes) == nullptr)
+        throw StorageError("no memory for a file image of ", file_bytes, " bytes");
     }
     for (const DatasetPlan& plan : plans)
       if (plan.text) std::memcpy(pages.data() + place_of.at(plan.name).first, plan.text->data(), plan.text->size());
@@ -215,11 +232,14 @@ Image::~Image() = default;
 Image::Image(Image&&) noexcept = default;
 Image& Image::operator=(Image&&) noexcept = default;
 
-void Image::declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape, const Attributes& attributes) {
+void Image::declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape,
+                    const Attributes& attributes) {
   impl_->add({.name = name, .dtype = dtype, .shape = shape, .attributes = attributes});
 }
 
-void Image::declare_text(const std::string& name, const std::string& text) { impl_->add({.name = name, .text = text}); }
+void Image::declare_text(const std::string& name, const std::string& text) {
+  impl_->add({.name = name, .text = text});
+}
 
 void Image::declare_virtual(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape,
                             const std::vector<VirtualPiece>& pieces) {

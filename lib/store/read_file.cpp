@@ -25,8 +25,10 @@ Attribute read_attribute(hid_t id, const std::string& where) {
     case H5T_INTEGER: {
       std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
       ok = count == 0 || H5Aread(id, H5T_NATIVE_INT64, numbers.data()) >= 0;
-      if (scalar && ok) value = numbers.at(0);
-      else value = std::move(numbers);
+      if (scalar && ok)
+        value = numbers.at(0);
+      else
+        value = std::move(numbers);
       break;
     }
     case H5T_FLOAT: {
@@ -43,7 +45,8 @@ Attribute read_attribute(hid_t id, const std::string& where) {
       value = std::move(text);
       break;
     }
-    default: break;
+    default:
+      break;
   }
   if (!ok) throw DataError(where, " is of a kind that no file of ours has");
   return value;
@@ -79,7 +82,8 @@ void check_storage(hid_t dataset, const std::string& where) {
   const Handle properties(H5Dget_create_plist(dataset), H5Pclose);
   if (!properties.valid()) throw DataError(where, ": ", library_message());
   if (H5Pget_layout(properties.get()) != H5D_CONTIGUOUS)
-    throw DataError(where, " is not contiguous (chunked, compact or virtual): not a file of ours; repack it with "
+    throw DataError(where,
+                    " is not contiguous (chunked, compact or virtual): not a file of ours; repack it with "
                     "h5repack -l CONTI, or open index.h5's sources instead");
   if (H5Pget_nfilters(properties.get()) != 0) throw DataError(where, " has filters: not a file of ours");
   if (H5Pget_external_count(properties.get()) != 0) throw DataError(where, " lies in another file: refused");
@@ -127,9 +131,14 @@ struct ReadFile::Impl {
       const Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
       if (!object.valid()) throw DataError(where(full), " cannot be opened; ", library_message());
       switch (H5Iget_type(object.get())) {
-        case H5I_GROUP: walk(object.get(), full, depth + 1); break;
-        case H5I_DATASET: add_dataset(object.get(), full); break;
-        default: throw DataError(where(full), " is neither group nor dataset: not a file of ours");
+        case H5I_GROUP:
+          walk(object.get(), full, depth + 1);
+          break;
+        case H5I_DATASET:
+          add_dataset(object.get(), full);
+          break;
+        default:
+          throw DataError(where(full), " is neither group nor dataset: not a file of ours");
       }
     }
   }
@@ -146,7 +155,8 @@ struct ReadFile::Impl {
     const std::uint64_t start = offset == HADDR_UNDEF ? 0 : offset;
 
     if (H5Tget_class(type.get()) == H5T_STRING) {
-      if (rank != 0 || H5Tis_variable_str(type.get()) != 0) throw DataError(where(name), " is not a scalar text of fixed length");
+      if (rank != 0 || H5Tis_variable_str(type.get()) != 0)
+        throw DataError(where(name), " is not a scalar text of fixed length");
       const std::uint64_t length = H5Tget_size(type.get());
       check_inside(name, offset, start, length);
       texts[name] = {start, length};
@@ -177,10 +187,18 @@ struct ReadFile::Impl {
 ReadFile::ReadFile(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
 ReadFile::~ReadFile() = default;
 ReadFile::ReadFile(ReadFile&&) noexcept = default;
-const std::string& ReadFile::path() const { return impl_->bytes.path(); }
-const std::vector<DatasetInfo>& ReadFile::datasets() const { return impl_->datasets; }
-bool ReadFile::contains(const std::string& name) const { return impl_->index.count(name) > 0; }
-const Attributes& ReadFile::attributes() const { return impl_->attributes; }
+const std::string& ReadFile::path() const {
+  return impl_->bytes.path();
+}
+const std::vector<DatasetInfo>& ReadFile::datasets() const {
+  return impl_->datasets;
+}
+bool ReadFile::contains(const std::string& name) const {
+  return impl_->index.count(name) > 0;
+}
+const Attributes& ReadFile::attributes() const {
+  return impl_->attributes;
+}
 
 const DatasetInfo& ReadFile::dataset(const std::string& name) const {
   const auto found = impl_->index.find(name);

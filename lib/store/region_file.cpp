@@ -115,8 +115,9 @@ void RegionFile::read(std::uint64_t at, std::span<std::byte> out) const {
     const ssize_t got = ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(at + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw StorageError("cannot read ", path_, " at byte ", at + done, ": ", std::strerror(errno));
-    if (got == 0) throw DataError(path_, " ends at byte ", at + done, ", but ", out.size() - done,
-                                  " more bytes are needed: the file is truncated");
+    if (got == 0)
+      throw DataError(path_, " ends at byte ", at + done, ", but ", out.size() - done,
+                      " more bytes are needed: the file is truncated");
     done += static_cast<std::size_t>(got);
   }
 }
@@ -128,7 +129,8 @@ void RegionFile::read_region(std::uint64_t base, std::size_t element_bytes, cons
   std::uint64_t wanted = element_bytes;
   for (std::size_t dim = 0; dim < rank; ++dim) {
     OSLER_CHECK(region.offset[dim] >= 0 && region.extent[dim] >= 0 &&
-                    region.extent[dim] <= region.shape[dim] - region.offset[dim], path_);
+                    region.extent[dim] <= region.shape[dim] - region.offset[dim],
+                path_);
     wanted *= static_cast<std::uint64_t>(region.extent[dim]);
   }
   OSLER_CHECK(wanted == out.size(), path_);

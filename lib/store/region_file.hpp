@@ -1,5 +1,6 @@
 // A file read by position: bytes, and hyper-rectangles of a row-major array that lies in it. pread rather than mmap, so
-// that a file cut short under our feet is an error with a name and not a SIGBUS. Local; const functions are thread-safe.
+// that a file cut short under our feet is an error with a name and not a SIGBUS. Local; const functions are
+// thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -27,7 +27,8 @@ bool ends_with(const std::string& text, const char* suffix) {
 
 class PlainStream : public ByteStream {
  public:
-  PlainStream(const std::string& path, std::uint64_t begin) : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  PlainStream(const std::string& path, std::uint64_t begin)
+      : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (fd_ < 0) throw StorageError("cannot open ", path, ": ", std::strerror(errno));
     struct stat status {};
     if (fstat(fd_, &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -99,7 +100,8 @@ class GzipStream : public ByteStream {
 
 class ZstdStream : public ByteStream {
  public:
-  explicit ZstdStream(const std::string& path) : file_(path, 0), input_(kArchiveBufferBytes), state_(ZSTD_createDStream()) {
+  explicit ZstdStream(const std::string& path)
+      : file_(path, 0), input_(kArchiveBufferBytes), state_(ZSTD_createDStream()) {
     if (state_ == nullptr) throw InternalError("zstd does not start");
   }
   ~ZstdStream() override { ZSTD_freeDStream(state_); }
@@ -115,7 +117,8 @@ class ZstdStream : public ByteStream {
         }
       }
       const std::size_t result = ZSTD_decompressStream(state_, &output, &source_);
-      if (ZSTD_isError(result)) throw CorruptArchive(std::string("the zstd data are damaged: ") + ZSTD_getErrorName(result));
+      if (ZSTD_isError(result))
+        throw CorruptArchive(std::string("the zstd data are damaged: ") + ZSTD_getErrorName(result));
       inside_frame_ = result != 0;
       flushing_ = output.pos == output.size && inside_frame_;  // more may wait inside the decoder
     }
@@ -133,7 +136,9 @@ class ZstdStream : public ByteStream {
 
 }  // namespace
 
-bool is_compressed(const std::string& path) { return ends_with(path, ".gz") || ends_with(path, ".zst"); }
+bool is_compressed(const std::string& path) {
+  return ends_with(path, ".gz") || ends_with(path, ".zst");
+}
 
 std::unique_ptr<ByteStream> open_byte_stream(const std::string& path, std::uint64_t begin) {
   OSLER_CHECK(begin == 0 || !is_compressed(path), path);

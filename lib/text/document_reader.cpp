@@ -23,7 +23,8 @@ std::vector<std::string> split_fields(const std::string& text_field) {
     std::string field = text_field.substr(begin, comma - begin);
     field.erase(0, field.find_first_not_of(' '));
     field.erase(field.find_last_not_of(' ') + 1);
-    if (field.empty()) throw ConfigError("text_field '", text_field, "' has an empty name; give names like text or question,answer");
+    if (field.empty())
+      throw ConfigError("text_field '", text_field, "' has an empty name; give names like text or question,answer");
     fields.push_back(std::move(field));
     begin = comma + 1;
   }
@@ -34,13 +35,20 @@ std::vector<std::string> split_fields(const std::string& text_field) {
 
 const char* name_of(DropReason reason) {
   switch (reason) {
-    case DropReason::bad_utf8: return "bad_utf8";
-    case DropReason::bad_json: return "bad_json";
-    case DropReason::missing_field: return "missing_field";
-    case DropReason::empty: return "empty";
-    case DropReason::too_long: return "too_long";
-    case DropReason::duplicate: return "duplicate";
-    case DropReason::corrupt: return "corrupt";
+    case DropReason::bad_utf8:
+      return "bad_utf8";
+    case DropReason::bad_json:
+      return "bad_json";
+    case DropReason::missing_field:
+      return "missing_field";
+    case DropReason::empty:
+      return "empty";
+    case DropReason::too_long:
+      return "too_long";
+    case DropReason::duplicate:
+      return "duplicate";
+    case DropReason::corrupt:
+      return "corrupt";
   }
   throw InternalError("unknown drop reason");
 }
@@ -85,7 +93,8 @@ struct DocumentReader::Impl {
       ++num_lines;
       if (status == LineReader::Status::line) return true;
       ++num_records;
-      report(line_number(), DropReason::too_long, text_of("the record is larger than ", options.max_record_bytes, " bytes"));
+      report(line_number(), DropReason::too_long,
+             text_of("the record is larger than ", options.max_record_bytes, " bytes"));
     }
   }
 
@@ -136,7 +145,8 @@ struct DocumentReader::Impl {
     const std::size_t bad = find_bad_utf8(text);
     if (bad != std::string::npos) {
       const auto at = text.begin() + static_cast<std::ptrdiff_t>(bad);
-      report(1 + std::count(text.begin(), at, '\n'), DropReason::bad_utf8, text_of("not UTF-8 at byte ", bad + 1, " of the file"));
+      report(1 + std::count(text.begin(), at, '\n'), DropReason::bad_utf8,
+             text_of("not UTF-8 at byte ", bad + 1, " of the file"));
       return std::nullopt;
     }
     if (is_blank(text)) {
@@ -177,6 +187,8 @@ std::optional<Document> DocumentReader::next() {
   }
 }
 
-std::int64_t DocumentReader::lines_read() const { return impl_->num_lines; }
+std::int64_t DocumentReader::lines_read() const {
+  return impl_->num_lines;
+}
 
 }  // namespace osler::text

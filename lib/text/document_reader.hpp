@@ -13,14 +13,14 @@
 namespace osler::text {
 
 struct Document {
-  std::string id;      ///< the record's "id" (string or integer), else "<file>:<line>"
+  std::string id;  ///< the record's "id" (string or integer), else "<file>:<line>"
   std::string source;
-  std::string text;    ///< well-formed UTF-8, not blank
+  std::string text;  ///< well-formed UTF-8, not blank
 };
 
 /// Why a document is not used. `corrupt`: the archive is damaged from here on.
 enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate, corrupt };
-inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8, DropReason::bad_json,  DropReason::missing_field,
+inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8, DropReason::bad_json, DropReason::missing_field,
                                                  DropReason::empty,    DropReason::too_long, DropReason::duplicate,
                                                  DropReason::corrupt};
 const char* name_of(DropReason reason);
@@ -29,7 +29,7 @@ struct Problem {
   std::string file;
   std::int64_t line = 0;  ///< from 1; 0 = the whole file
   DropReason reason = DropReason::empty;
-  std::string detail;     ///< never contains text of the document
+  std::string detail;  ///< never contains text of the document
 };
 
 /// Files behind a configured path: itself, the readable ones in a folder (recursively, sorted), or a glob's matches.
@@ -44,8 +44,8 @@ struct ReaderOptions {
   // The lines that start in [begin, end) of the file; only for files that can be split.
   std::uint64_t begin = 0;
   std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
-  std::int64_t first_line = 1;                    ///< number of the first line of the part
-  std::int64_t max_record_bytes = 256LL << 20;    ///< larger records are dropped as too_long
+  std::int64_t first_line = 1;                  ///< number of the first line of the part
+  std::int64_t max_record_bytes = 256LL << 20;  ///< larger records are dropped as too_long
 };
 
 class DocumentReader {
@@ -56,7 +56,7 @@ class DocumentReader {
                  std::function<void(const Problem&)> on_problem, const ReaderOptions& options = {});
   ~DocumentReader();
   std::optional<Document> next();
-  std::int64_t lines_read() const;   ///< lines of this part so far; 0 for whole-file documents
+  std::int64_t lines_read() const;  ///< lines of this part so far; 0 for whole-file documents
 
  private:
   struct Impl;

@@ -32,7 +32,8 @@ std::vector<std::string> files_under(const std::string& folder) {
       files.push_back(entry->path().string());
     }
     // A link that leads back up would never end.
-    if (entry.depth() > 32) throw DataError("folders below ", folder, " are nested too deep; is there a loop of links?");
+    if (entry.depth() > 32)
+      throw DataError("folders below ", folder, " are nested too deep; is there a loop of links?");
     entry.increment(failure);
   }
   if (failure) throw StorageError("cannot list the folder ", folder, ": ", failure.message());
@@ -52,7 +53,8 @@ std::vector<std::string> matches_of(const std::string& pattern) {
 
 std::optional<FileFormat> file_format_of(const std::string& path) {
   std::string name = path;
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   std::string_view rest = name;
   if (rest.ends_with(".gz")) {
     rest.remove_suffix(3);
@@ -90,14 +92,16 @@ std::vector<std::string> find_files(const std::string& path) {
 
 std::vector<std::string> expand_input(const std::string& path) {
   const std::vector<std::string> found = find_files(path);
-  if (found.size() == 1 && found.front() == path && !file_format_of(path)) throw DataError("cannot read ", path, ": ", kKnownEndings);
+  if (found.size() == 1 && found.front() == path && !file_format_of(path))
+    throw DataError("cannot read ", path, ": ", kKnownEndings);
   std::vector<std::string> files;
   for (const std::string& file : found) {
     if (file_format_of(file)) files.push_back(file);
   }
   if (files.empty()) throw DataError("input ", path, " holds no file that can be read: ", kKnownEndings);
   if (files.size() < found.size()) {
-    log::info("input ", path, ": ", found.size() - files.size(), " file(s) left out because of their ending, ", files.size(), " taken");
+    log::info("input ", path, ": ", found.size() - files.size(), " file(s) left out because of their ending, ",
+              files.size(), " taken");
   }
   return files;
 }

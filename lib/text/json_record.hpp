@@ -1,5 +1,5 @@
-// One JSON object per line, read without building it: only the wanted top-level strings are kept, so that depth and size
-// of hostile input cost nothing. Local.
+// One JSON object per line, read without building it: only the wanted top-level strings are kept, so that depth and
+// size of hostile input cost nothing. Local.
 #pragma once
 
 #include <optional>

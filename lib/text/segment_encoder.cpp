@@ -13,8 +13,8 @@
 namespace osler::text {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, how a model writes a space
-constexpr std::size_t kMaxRememberedBytes = 64;          // of one segment: longer ones hardly ever come again
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";       // U+2581, how a model writes a space
+constexpr std::size_t kMaxRememberedBytes = 64;               // of one segment: longer ones hardly ever come again
 constexpr std::size_t kMaxRemembered = std::size_t{1} << 19;  // bounds the memory to about 100 MB
 
 /// A piece like "a▁b": text cannot be cut before its inner space without changing the ids.

@@ -29,13 +29,16 @@ class FieldWalker {
         number = *value;
         return true;
       }
-      case 1: return skip(8);
+      case 1:
+        return skip(8);
       case 2: {
         const std::optional<std::uint64_t> length = varint();
         return length ? skip(*length) : fail();
       }
-      case 5: return skip(4);
-      default: return fail();
+      case 5:
+        return skip(4);
+      default:
+        return fail();
     }
   }
   bool malformed() const { return malformed_; }
@@ -104,7 +107,8 @@ SentencePieceTraits read_traits(std::string_view model, const std::string& origi
     if (walker.field == 3) well_formed = read_normalizer_spec(walker.content, traits);
   }
   if (!well_formed || walker.malformed() || !traits.has_pieces) {
-    throw DataError(origin, " is not a SentencePiece model, or is damaged; give the tokenizer.model that came with the weights");
+    throw DataError(
+        origin, " is not a SentencePiece model, or is damaged; give the tokenizer.model that came with the weights");
   }
   return traits;
 }

@@ -19,9 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxModelBytes = 64ULL << 20;   // the largest published models are below 8 MB
+constexpr std::uint64_t kMaxModelBytes = 64ULL << 20;  // the largest published models are below 8 MB
 constexpr std::uint64_t kMaxConfigBytes = 16ULL << 20;
-constexpr const char* kTokenizerFiles[] = {"tokenizer.model",     "tokenizer.json",      "tokenizer_config.json",
+constexpr const char* kTokenizerFiles[] = {"tokenizer.model",         "tokenizer.json",    "tokenizer_config.json",
                                            "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
                                            "generation_config.json"};
 
@@ -31,7 +31,8 @@ std::string find_model(const std::string& path) {
   if (!fs::is_directory(path, failure)) return path;
   const fs::path model = fs::path(path) / "tokenizer.model";
   if (!fs::exists(model, failure)) {
-    throw DataError("tokenizer folder ", path, " holds no tokenizer.model (a SentencePiece model); other kinds are not read");
+    throw DataError("tokenizer folder ", path,
+                    " holds no tokenizer.model (a SentencePiece model); other kinds are not read");
   }
   return model.string();
 }
@@ -100,11 +101,23 @@ std::string Tokenizer::decode(const std::vector<int>& ids) const {
   return text;
 }
 
-int Tokenizer::vocab_size() const { return impl_->processor.GetPieceSize(); }
-int Tokenizer::bos_id() const { return impl_->processor.bos_id(); }
-int Tokenizer::eos_id() const { return impl_->processor.eos_id(); }
-const std::string& Tokenizer::sha256() const { return impl_->sha256; }
-const std::vector<std::string>& Tokenizer::files() const { return impl_->files; }
-bool Tokenizer::adds_bos() const { return impl_->adds_bos; }
+int Tokenizer::vocab_size() const {
+  return impl_->processor.GetPieceSize();
+}
+int Tokenizer::bos_id() const {
+  return impl_->processor.bos_id();
+}
+int Tokenizer::eos_id() const {
+  return impl_->processor.eos_id();
+}
+const std::string& Tokenizer::sha256() const {
+  return impl_->sha256;
+}
+const std::vector<std::string>& Tokenizer::files() const {
+  return impl_->files;
+}
+bool Tokenizer::adds_bos() const {
+  return impl_->adds_bos;
+}
 
 }  // namespace osler::text

@@ -19,8 +19,8 @@ class Tokenizer {
   int vocab_size() const;
   int bos_id() const;  ///< -1 if none
   int eos_id() const;
-  const std::string& sha256() const;               ///< of the model file
-  const std::vector<std::string>& files() const;   ///< all tokenizer files beside it, absolute, to be copied
+  const std::string& sha256() const;              ///< of the model file
+  const std::vector<std::string>& files() const;  ///< all tokenizer files beside it, absolute, to be copied
   /// Whether lm-eval's `tokenizer(text)` would put a BOS first: tokenizer_config.json's add_bos_token, default true.
   bool adds_bos() const;
 

@@ -9,7 +9,7 @@
 namespace osler::train {
 
 struct DeviceBatch {
-  at::Tensor tokens_R;      ///< int64 on the device
+  at::Tensor tokens_R;  ///< int64 on the device
   at::Tensor labels_R;
   at::Tensor positions_R;
   model::AttentionLayout layout;

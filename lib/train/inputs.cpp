@@ -15,7 +15,8 @@ void require_available(const RunSpec& spec) {
   if (spec.parallel.tp != 1 || spec.parallel.ep != 1)
     throw ConfigError("parallel.tp = ", spec.parallel.tp, ", parallel.ep = ", spec.parallel.ep,
                       ": this version trains over data-parallel ranks only; set both to 1");
-  if (spec.checkpoint.async) throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
+  if (spec.checkpoint.async)
+    throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
 }
 
 void open_model(const RunSpec& spec, Inputs& inputs) {

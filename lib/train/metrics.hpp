@@ -31,8 +31,8 @@ class MetricsFile {
   std::string path_;
   MetricsRole role_;
   int file_ = -1;
-  std::int64_t size_ = 0;    ///< bytes of whole rows in the file
-  std::string pending_;      ///< rows that did not fit yet
+  std::int64_t size_ = 0;  ///< bytes of whole rows in the file
+  std::string pending_;    ///< rows that did not fit yet
 };
 
 /// The rows of `text` with step <= `last_step`, whole lines only. Throws DataError on a line in the middle that is not

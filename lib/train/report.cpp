@@ -40,7 +40,8 @@ bool Trainer::row_due() const {
 std::string Trainer::samples_sha(const GlobalBatch& batch) {
   std::string ids;
   for (const auto& micro_batch : batch.micro_batches)
-    for (const auto& sample : micro_batch.samples) ids += text_of(sample.source, ":", sample.epoch, ":", sample.window, " ");
+    for (const auto& sample : micro_batch.samples)
+      ids += text_of(sample.source, ":", sample.epoch, ":", sample.window, " ");
   std::string all;
   for (const auto& part : ranks_.all_gather_bytes(ids)) all += part;
   return sha256_hex(all).substr(0, 16);
@@ -50,7 +51,8 @@ std::string Trainer::samples_sha(const GlobalBatch& batch) {
 double Trainer::model_flops_utilisation(double tokens_per_second) const {
   const double peak = world_.device().is_cpu() ? 0 : plan::peak_flops(spec_.cluster.gpu, spec_.parallel.dtype);
   if (peak == 0) return NAN;
-  return plan::flops_per_token(inputs_.model_config, spec_.data.sequence_length) * tokens_per_second / (peak * ranks_.size());
+  return plan::flops_per_token(inputs_.model_config, spec_.data.sequence_length) * tokens_per_second /
+         (peak * ranks_.size());
 }
 
 void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, double grad_norm, Verdict verdict) {
@@ -66,7 +68,8 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
   const auto& sources = inputs_.mixture->sources();
   const auto ledger = inputs_.mixture->ledger_before(step);
 
-  nlohmann::ordered_json row = {{"step", step}, {"tokens", step * spec_.data.global_batch * spec_.data.sequence_length}};
+  nlohmann::ordered_json row = {{"step", step},
+                                {"tokens", step * spec_.data.global_batch * spec_.data.sequence_length}};
   row["loss"] = totals.loss();
   for (std::size_t source = 0; source < sources.size(); ++source) {
     if (totals.tokens_S[source] > 0)

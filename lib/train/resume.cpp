@@ -11,8 +11,8 @@ namespace osler::train {
 namespace {
 
 // Keys of config.json that say nothing of the architecture and differ between savers of the same model.
-constexpr const char* kProvenanceKeys[] = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache",
-                                           "output_router_logits"};
+constexpr const char* kProvenanceKeys[] = {"_name_or_path", "transformers_version", "torch_dtype", "dtype",
+                                           "use_cache",     "output_router_logits"};
 
 std::string trimmed(const std::string& text) {
   const auto begin = text.find_first_not_of(" \t\r");
@@ -62,7 +62,8 @@ std::string model_differences(const std::string& stored_text, const std::string&
   std::string text;
   for (const auto& [key, value] : current.items())
     if (!stored.contains(key) || stored[key] != value)
-      text += text_of("\n  model ", key, ": ", stored.contains(key) ? stored[key].dump() : "(absent)", " -> ", value.dump());
+      text += text_of("\n  model ", key, ": ", stored.contains(key) ? stored[key].dump() : "(absent)", " -> ",
+                      value.dump());
   for (const auto& [key, value] : stored.items())
     if (!current.contains(key)) text += text_of("\n  model ", key, ": ", value.dump(), " -> (absent)");
   return text;
@@ -79,7 +80,8 @@ std::vector<std::string> differences(const std::string& stored_ini, const std::s
     if (!current.contains(key)) order.push_back(key);
   std::vector<std::string> lines;
   for (const auto& key : order)
-    if (shown(stored, key) != shown(current, key)) lines.push_back(key + ": " + shown(stored, key) + " -> " + shown(current, key));
+    if (shown(stored, key) != shown(current, key))
+      lines.push_back(key + ": " + shown(stored, key) + " -> " + shown(current, key));
   return lines;
 }
 

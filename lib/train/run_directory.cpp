@@ -19,7 +19,9 @@ RunDirectory::RunDirectory(std::string path) : path_(std::move(path)) {
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
 }
 
-bool RunDirectory::is_done() const { return std::filesystem::exists(done()); }
+bool RunDirectory::is_done() const {
+  return std::filesystem::exists(done());
+}
 
 void RunDirectory::require_possible() const {
   std::filesystem::path existing = std::filesystem::absolute(path_);

@@ -34,8 +34,9 @@ Trainer::State Trainer::take_step() {
 }
 
 Trainer::GlobalBatch Trainer::next_global_batch() {
-  log::set_identity(ranks_.rank(), ranks_.size(),
-                    text_of("rank ", ranks_.rank(), "/", ranks_.size(), " dp", ranks_.rank(), " step ", step_ + 1, " ", host_));
+  log::set_identity(
+      ranks_.rank(), ranks_.size(),
+      text_of("rank ", ranks_.rank(), "/", ranks_.size(), " dp", ranks_.rank(), " step ", step_ + 1, " ", host_));
   GlobalBatch batch;
   batch.micro_batches = inputs_.mixture->batches_of_step(step_, ranks_.rank(), ranks_.size());
   std::int64_t num_supervised = 0;
@@ -43,7 +44,8 @@ Trainer::GlobalBatch Trainer::next_global_batch() {
   batch.num_supervised = ranks_.all_reduce_value(num_supervised, comm::ReduceOp::sum);
   batch.num_micro_batches = static_cast<std::int64_t>(batch.micro_batches.size()) * ranks_.size();
   if (batch.num_supervised == 0)
-    fail_together<DataError>("step ", step_ + 1, ": no token of the global batch is supervised; check the data sources");
+    fail_together<DataError>("step ", step_ + 1,
+                             ": no token of the global batch is supervised; check the data sources");
   parameters_.zero_grad();
   stats_.reset();
   return batch;
@@ -86,7 +88,8 @@ Trainer::Verdict Trainer::check_finite(const StepTotals& totals, double grad_nor
   }
   ++skipped_;
   ++skipped_in_a_row_;
-  log::info("step ", step_ + 1, ": loss ", totals.loss(), ", gradient norm ", grad_norm, ": not finite, update skipped");
+  log::info("step ", step_ + 1, ": loss ", totals.loss(), ", gradient norm ", grad_norm,
+            ": not finite, update skipped");
   return Verdict::not_finite;
 }
 
@@ -96,7 +99,9 @@ double Trainer::clip_scale(double grad_norm) const {
   return std::min(1.0, spec_.optim.clip_norm / (grad_norm + 1e-6));
 }
 
-double Trainer::learning_rate() const { return optim::learning_rate_at(spec_.optim, step_ + 1, spec_.run.steps); }
+double Trainer::learning_rate() const {
+  return optim::learning_rate_at(spec_.optim, step_ + 1, spec_.run.steps);
+}
 
 StopWishes Trainer::stop_wishes() const {
   return {.signals = signals_.caught() ? 1.0 : 0.0, .time_limit = time_limit_.reached() ? 1.0 : 0.0};

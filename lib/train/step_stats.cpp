@@ -17,7 +17,9 @@ bool StepTotals::is_finite() const {
 }
 
 StepStats::StepStats(std::int64_t num_sources, std::int64_t num_layers, std::int64_t num_experts, c10::Device device)
-    : num_sources_(num_sources), num_layers_(num_experts > 0 ? num_layers : 0), num_experts_(num_experts),
+    : num_sources_(num_sources),
+      num_layers_(num_experts > 0 ? num_layers : 0),
+      num_experts_(num_experts),
       load_begin_(num_sources + 2),
       sums_(at::zeros({load_begin_ + num_layers_ * num_experts_}, at::TensorOptions(device).dtype(at::kDouble))),
       tokens_S_(static_cast<std::size_t>(num_sources), 0.0) {}

@@ -23,15 +23,15 @@ struct StopWishes {
 
 /// Sums over all ranks, equal on all of them.
 struct StepTotals {
-  std::vector<double> loss_S;       ///< per source, summed over supervised tokens
-  std::vector<double> tokens_S;     ///< supervised tokens per source
-  double aux_loss = 0;              ///< summed over micro-batches
+  std::vector<double> loss_S;    ///< per source, summed over supervised tokens
+  std::vector<double> tokens_S;  ///< supervised tokens per source
+  double aux_loss = 0;           ///< summed over micro-batches
   double z_loss = 0;
   std::vector<std::vector<double>> load_LE;  ///< routed rows per layer and expert
   StopWishes wishes;
 
-  double loss() const;              ///< mean over supervised tokens
-  bool is_finite() const;           ///< every loss is
+  double loss() const;     ///< mean over supervised tokens
+  bool is_finite() const;  ///< every loss is
 };
 
 class StepStats {
@@ -50,7 +50,7 @@ class StepStats {
   std::int64_t num_layers_;
   std::int64_t num_experts_;
   std::int64_t load_begin_;
-  at::Tensor sums_;                  ///< fp64 on the device: loss_S, aux, z, load_LE
+  at::Tensor sums_;  ///< fp64 on the device: loss_S, aux, z, load_LE
   std::vector<double> tokens_S_;
 };
 

@@ -38,7 +38,7 @@ StopSignals::StopSignals() {
   installed = true;
   first_signal = 0;
   leave_now = 0;
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // reads and writes under way go on: only the step boundary may stop us
   sigemptyset(&action.sa_mask);
@@ -50,7 +50,11 @@ StopSignals::~StopSignals() {
   installed = false;
 }
 
-bool StopSignals::caught() const { return first_signal != 0; }
-int StopSignals::number() const { return first_signal; }
+bool StopSignals::caught() const {
+  return first_signal != 0;
+}
+int StopSignals::number() const {
+  return first_signal;
+}
 
 }  // namespace osler::train

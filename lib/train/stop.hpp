@@ -1,5 +1,5 @@
-// Who wants the run to stop, and why: signals on this rank and run.max_hours. A wish is only a number here; it becomes a
-// decision when the step's own reduction has carried it to all ranks (step_stats.hpp). Local.
+// Who wants the run to stop, and why: signals on this rank and run.max_hours. A wish is only a number here; it becomes
+// a decision when the step's own reduction has carried it to all ranks (step_stats.hpp). Local.
 #pragma once
 
 #include <cstdint>

@@ -19,9 +19,12 @@ constexpr int kMostFailedSavesInARow = 3;
 
 DType dtype_of(config::Precision precision) {
   switch (precision) {
-    case config::Precision::fp64: return DType::fp64;
-    case config::Precision::fp32: return DType::fp32;
-    case config::Precision::bf16: return DType::bf16;
+    case config::Precision::fp64:
+      return DType::fp64;
+    case config::Precision::fp32:
+      return DType::fp32;
+    case config::Precision::bf16:
+      return DType::bf16;
   }
   throw InternalError("unknown precision");
 }
@@ -33,11 +36,16 @@ at::TensorOptions tensor_options(const RunSpec& spec, c10::Device device) {
 }  // namespace
 
 Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const StopSignals& signals)
-    : spec_(spec), inputs_(std::move(inputs)), world_(world), ranks_(world.ranks()), directory_(spec.run.dir),
+    : spec_(spec),
+      inputs_(std::move(inputs)),
+      world_(world),
+      ranks_(world.ranks()),
+      directory_(spec.run.dir),
       parameters_(plan::parameter_specs(inputs_.model_config), tensor_options(spec, world.device()), ranks_.size()),
       stats_(static_cast<std::int64_t>(inputs_.mixture->sources().size()), inputs_.model_config.num_layers,
              inputs_.model_config.num_experts, world.device()),
-      signals_(signals), time_limit_(spec.run.max_hours) {
+      signals_(signals),
+      time_limit_(spec.run.max_hours) {
   parameters_.allocate_grad();
   model_ = std::make_unique<model::Model>(inputs_.model_config, parameters_, spec_.parallel.recompute);
   start_or_resume();
@@ -66,8 +74,9 @@ void Trainer::start_or_resume() {
     }
   });
   if (newest) optimizer_->publish_weights();
-  log::info(newest ? "resumed from " + *newest : inputs_.weights ? "weights from " + inputs_.weights->directory()
-                                                                 : "random initialisation, seed " + text_of(spec_.run.seed),
+  log::info(newest            ? "resumed from " + *newest
+            : inputs_.weights ? "weights from " + inputs_.weights->directory()
+                              : "random initialisation, seed " + text_of(spec_.run.seed),
             ", ", parameters_.num_parameters(), " parameters, ", ranks_.size(), " ranks");
 
   const auto hosts = world_.host().all_gather_bytes(host_name());
@@ -82,17 +91,25 @@ void Trainer::start_or_resume() {
 void Trainer::verify_weights() {
   const std::string& directory = inputs_.weights->directory();
   const std::int64_t is_checkpoint = std::filesystem::exists(directory + "/manifest.json") ? 1 : 0;
-  if (world_.host().all_reduce_value(is_checkpoint, comm::ReduceOp::max) > 0) checkpoint::verify(world_.host(), directory);
+  if (world_.host().all_reduce_value(is_checkpoint, comm::ReduceOp::max) > 0)
+    checkpoint::verify(world_.host(), directory);
 }
 
 ExitCode Trainer::run() {
   State state = is_over() ? State::leaving : validation_due() && step_ == 0 ? State::validating : State::stepping;
   while (state != State::leaving) {
     switch (state) {
-      case State::stepping: state = take_step(); break;
-      case State::validating: state = validate(); break;
-      case State::saving: state = save(); break;
-      case State::leaving: break;
+      case State::stepping:
+        state = take_step();
+        break;
+      case State::validating:
+        state = validate();
+        break;
+      case State::saving:
+        state = save();
+        break;
+      case State::leaving:
+        break;
     }
   }
   return leave();
@@ -102,7 +119,9 @@ std::int64_t Trainer::last_step() const {
   return spec_.run.stop_at_step > 0 ? std::min(spec_.run.stop_at_step, spec_.run.steps) : spec_.run.steps;
 }
 
-bool Trainer::is_over() const { return step_ >= last_step() || wishes_.any(); }
+bool Trainer::is_over() const {
+  return step_ >= last_step() || wishes_.any();
+}
 
 // Before the first step, after the last, and every validate_every steps between.
 bool Trainer::validation_due() const {
@@ -116,7 +135,9 @@ bool Trainer::save_due() const {
   return is_over() || (step_ > 0 && every > 0 && step_ % every == 0);
 }
 
-Trainer::State Trainer::state_after_validation() const { return save_due() ? State::saving : State::stepping; }
+Trainer::State Trainer::state_after_validation() const {
+  return save_due() ? State::saving : State::stepping;
+}
 
 Trainer::State Trainer::save() {
   const Stopwatch watch;

@@ -44,8 +44,8 @@ class Trainer {
   /// This rank's micro-batches of one global batch.
   struct GlobalBatch {
     std::vector<data::Batch> micro_batches;
-    std::int64_t num_supervised = 0;      ///< over all ranks
-    std::int64_t num_micro_batches = 0;   ///< over all ranks
+    std::int64_t num_supervised = 0;     ///< over all ranks
+    std::int64_t num_micro_batches = 0;  ///< over all ranks
   };
   struct ForwardPass {
     const data::Batch& batch;
@@ -99,14 +99,14 @@ class Trainer {
   const std::string host_ = host_name();
   parallel::ParameterStore parameters_;
   std::unique_ptr<model::Model> model_;
-  std::unique_ptr<optim::AdamW> optimizer_;   ///< built once the weights are there: masters are copies of them
+  std::unique_ptr<optim::AdamW> optimizer_;  ///< built once the weights are there: masters are copies of them
   StepStats stats_;
   std::unique_ptr<MetricsFile> metrics_;
   const StopSignals& signals_;
   TimeLimit time_limit_;
 
-  std::int64_t step_ = 0;              ///< completed
-  std::int64_t skipped_ = 0;           ///< of them, without an update
+  std::int64_t step_ = 0;     ///< completed
+  std::int64_t skipped_ = 0;  ///< of them, without an update
   std::int64_t skipped_in_a_row_ = 0;
   int failed_saves_in_a_row_ = 0;
   StopWishes wishes_;

@@ -1,7 +1,9 @@
-// One Osler training process for tests/bench/train_throughput.py: builds a model from a config.json with random weights,
-// then for every line read from stdin runs one step (forward, backward, clip, AdamW) on one batch and answers with a line
-// of JSON: seconds, loss and the process's peak memory.
-// usage: bench_train_step CONFIG_JSON DTYPE BATCH SEQUENCE THREADS RECOMPUTE [profile]
+// One Osler training process for tests/bench/train_throughput.py: builds a model from a config.json with random
+// weights, then for every line read from stdin runs one step (forward, backward, clip, AdamW) on one batch and answers
+// with a line of JSON: seconds, loss and the process's peak memory.
+//
+//   bench_train_step CONFIG_JSON DTYPE BATCH SEQUENCE THREADS RECOMPUTE [profile]
+//
 // With `profile`, self times of LibTorch's operations and of backward nodes go to stderr after the last step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -72,8 +74,8 @@ void print_profile() {
   std::sort(rows.rbegin(), rows.rend());
   rows.resize(std::min<std::size_t>(rows.size(), 30));
   for (const auto& [seconds, name] : rows)
-    std::cerr << std::fixed << std::setprecision(3) << std::setw(8) << seconds << " s " << std::setprecision(1) << std::setw(5)
-              << 100 * seconds / sum << " %  " << name << '\n';
+    std::cerr << std::fixed << std::setprecision(3) << std::setw(8) << seconds << " s " << std::setprecision(1)
+              << std::setw(5) << 100 * seconds / sum << " %  " << name << '\n';
 }
 
 double peak_gb() {
@@ -84,7 +86,8 @@ double peak_gb() {
 
 class Bench {
  public:
-  Bench(const config::ModelConfig& config, DType dtype, std::int64_t batch, std::int64_t length, config::Recompute recompute)
+  Bench(const config::ModelConfig& config, DType dtype, std::int64_t batch, std::int64_t length,
+        config::Recompute recompute)
       : store_(plan::parameter_specs(config), at::TensorOptions().dtype(comm::scalar_type_of(dtype))),
         model_(config, store_, recompute),
         self_(comm::make_self_group()) {
@@ -109,12 +112,14 @@ class Bench {
     double value = 0;
     {
       const auto output = model_.forward(tokens_, positions_, layout_);
-      const auto token = loss::cross_entropy(output.hidden_RD, model_.head(), labels_, 1.0 / static_cast<double>(num_tokens_));
+      const auto token =
+          loss::cross_entropy(output.hidden_RD, model_.head(), labels_, 1.0 / static_cast<double>(num_tokens_));
       at::Tensor objective = token.scaled;
       if (config.is_mixture)
         objective = objective + config.router_aux_coefficient *
-                                    loss::router_loss(output.router.logits_RE, output.router.expert_RK, config.num_experts,
-                                                      config.top_k, config::AuxLoss::hf, false).aux;
+                                    loss::router_loss(output.router.logits_RE, output.router.expert_RK,
+                                                      config.num_experts, config.top_k, config::AuxLoss::hf, false)
+                                        .aux;
       objective.backward();
       value = token.scaled.item<double>();
     }
@@ -142,17 +147,20 @@ void run(int argc, char** argv) {
   std::ifstream file(argv[1]);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
   const std::string recompute = argv[6];
-  Bench bench(config::parse_model_config(text, argv[1]), dtype_from_name(argv[2]), std::stoll(argv[3]), std::stoll(argv[4]),
-              recompute == "full" ? config::Recompute::full
-              : recompute == "selective" ? config::Recompute::selective : config::Recompute::none);
+  Bench bench(config::parse_model_config(text, argv[1]), dtype_from_name(argv[2]), std::stoll(argv[3]),
+              std::stoll(argv[4]),
+              recompute == "full"        ? config::Recompute::full
+              : recompute == "selective" ? config::Recompute::selective
+                                         : config::Recompute::none);
   const bool profile = argc > 7;
   std::int64_t steps = 0;
   for (std::string line; std::getline(std::cin, line);) {
-    if (profile && steps == 1) at::addGlobalCallback(at::RecordFunctionCallback(enter, leave));   // after the warm-up
+    if (profile && steps == 1) at::addGlobalCallback(at::RecordFunctionCallback(enter, leave));  // after the warm-up
     const double start = now_s(), value = bench.step();
     std::cout << "{\"seconds\": " << now_s() - start << ", \"loss\": " << value << ", \"peak_gb\": " << peak_gb() << "}"
               << std::endl;
-    if (profile) std::cerr << "live " << static_cast<double>(mallinfo2().uordblks + mallinfo2().hblkhd) / 1073741824.0 << " GB\n";
+    if (profile)
+      std::cerr << "live " << static_cast<double>(mallinfo2().uordblks + mallinfo2().hblkhd) / 1073741824.0 << " GB\n";
     ++steps;
   }
   if (profile) print_profile();

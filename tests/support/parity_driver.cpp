@@ -1,5 +1,7 @@
-// Runs one model on one batch and writes everything a Python test may want to compare: logits, losses, every gradient by
-// its published name, and the losses of some optimizer steps. usage: parity_driver CASE_DIRECTORY
+// Runs one model on one batch and writes everything a Python test may want to compare: logits, losses, every gradient
+// by its published name, and the losses of some optimizer steps.
+//
+//   parity_driver CASE_DIRECTORY
 // CASE_DIRECTORY/case.json names the model directory, the dtype and the batch; results go to CASE_DIRECTORY/out as raw
 // float64 files and out.json.
 #include <ATen/ATen.h>
@@ -34,7 +36,9 @@ struct Case {
   model::AttentionLayout layout;
 };
 
-at::Tensor index_tensor(const json& values) { return at::tensor(values.get<std::vector<std::int64_t>>(), at::kLong); }
+at::Tensor index_tensor(const json& values) {
+  return at::tensor(values.get<std::vector<std::int64_t>>(), at::kLong);
+}
 
 Case read_case(const fs::path& directory) {
   std::ifstream file(directory / "case.json");
@@ -42,7 +46,7 @@ Case read_case(const fs::path& directory) {
   c.tokens = index_tensor(c.spec.at("tokens"));
   c.labels = index_tensor(c.spec.at("labels"));
   c.positions = index_tensor(c.spec.at("positions"));
-  for (const auto& s : c.spec.at("segments")) {   // [length] or [length, prefix_begin, prefix_length]
+  for (const auto& s : c.spec.at("segments")) {  // [length] or [length, prefix_begin, prefix_length]
     model::Segment segment{c.layout.num_rows, s.at(0), 0, 0};
     if (s.size() == 3) segment.prefix_begin = s.at(1), segment.prefix_length = s.at(2);
     c.layout.segments.push_back(segment);
@@ -61,7 +65,8 @@ void load_weights(const checkpoint::Weights& weights, parallel::ParameterStore& 
   std::vector<comm::ShardedTensor> into;
   for (const auto& parameter : store.parameters()) {
     const auto shape = parameter.data.sizes().vec();
-    into.push_back({{"model/" + parameter.name, dtype, shape, std::vector<std::int64_t>(shape.size(), 0), shape}, parameter.data});
+    into.push_back(
+        {{"model/" + parameter.name, dtype, shape, std::vector<std::int64_t>(shape.size(), 0), shape}, parameter.data});
   }
   weights.load(into);
 }
@@ -80,10 +85,12 @@ class Runner {
     at::Tensor objective = token.scaled;
     json out{{"token_loss", token.sum.item<double>() * scale}, {"num_tokens", token.num_tokens}};
     if (model_.config().is_mixture) {
-      const auto convention = case_.spec.value("aux_loss", "hf") == "hf" ? config::AuxLoss::hf : config::AuxLoss::megatron;
+      const auto convention =
+          case_.spec.value("aux_loss", "hf") == "hf" ? config::AuxLoss::hf : config::AuxLoss::megatron;
       const double z_coefficient = case_.spec.value("z_coefficient", 0.0);
-      const auto router = loss::router_loss(output.router.logits_RE, output.router.expert_RK, model_.config().num_experts,
-                                            model_.config().top_k, convention, z_coefficient > 0);
+      const auto router =
+          loss::router_loss(output.router.logits_RE, output.router.expert_RK, model_.config().num_experts,
+                            model_.config().top_k, convention, z_coefficient > 0);
       out["aux_loss"] = router.aux.item<double>();
       objective = objective + router.aux * case_.spec.value("aux_coefficient", 0.0);
       if (router.z.defined()) objective = objective + router.z * z_coefficient;
@@ -128,8 +135,10 @@ void run_case(const fs::path& directory) {
   const bool with_gradients = c.spec.value("gradients", true);
   if (with_gradients) store.allocate_grad();
   const std::string recompute = c.spec.value("recompute", "none");
-  Runner runner(c, config, store, recompute == "full" ? config::Recompute::full
-                                  : recompute == "selective" ? config::Recompute::selective : config::Recompute::none);
+  Runner runner(c, config, store,
+                recompute == "full"        ? config::Recompute::full
+                : recompute == "selective" ? config::Recompute::selective
+                                           : config::Recompute::none);
   json out = runner.run(true);
   if (with_gradients)
     for (const auto& parameter : store.parameters()) write_tensor(c, parameter.name, parameter.grad);

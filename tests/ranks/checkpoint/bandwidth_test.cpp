@@ -1,5 +1,6 @@
 // How fast a checkpoint is saved, verified and loaded. Timed on demand only:
-//   OSLER_BENCH_DIR=DIR mpirun -n 2 build/release/ranks_checkpoint --gtest_also_run_disabled_tests --gtest_filter=*Bandwidth*
+//   OSLER_BENCH_DIR=DIR mpirun -n 2 build/release/ranks_checkpoint --gtest_also_run_disabled_tests
+//   --gtest_filter=*Bandwidth*
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

@@ -41,7 +41,8 @@ const std::vector<Spec> kSpecs = {{"optim/master/model.embed_tokens.weight", DTy
 at::Tensor whole(std::size_t t, std::int64_t step) {
   const Spec& spec = kSpecs[t];
   const auto count = plan::num_elements(spec.shape);
-  const at::Tensor values = at::arange(count, at::kDouble) * 0.37 + static_cast<double>(t) * 1000.0 + static_cast<double>(step);
+  const at::Tensor values =
+      at::arange(count, at::kDouble) * 0.37 + static_cast<double>(t) * 1000.0 + static_cast<double>(step);
   return values.view(spec.shape).to(comm::scalar_type_of(spec.dtype));
 }
 
@@ -67,7 +68,8 @@ std::vector<comm::ShardedTensor> tensors_for(int rank, int size, std::int64_t st
 class SaveLoad : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string folder = (fs::temp_directory_path() / ("osler_ranks_checkpoint_" + std::to_string(::getpid()))).string();
+    std::string folder =
+        (fs::temp_directory_path() / ("osler_ranks_checkpoint_" + std::to_string(::getpid()))).string();
     folder_ = group().broadcast_bytes(folder, 0);
     if (leads()) fs::remove_all(folder_);
     if (leads()) make_directories(folder_);
@@ -112,7 +114,8 @@ class SaveLoad : public ::testing::Test {
         for (auto& tensor : got) tensor.data = at::full_like(tensor.data, -1);
         reader.load(got);
         for (std::size_t i = 0; i < got.size(); ++i)
-          ASSERT_TRUE(at::equal(got[i].data, wanted[i].data)) << got[i].piece.name << " rank " << rank << " of " << size;
+          ASSERT_TRUE(at::equal(got[i].data, wanted[i].data))
+              << got[i].piece.name << " rank " << rank << " of " << size;
       }
     }
   }
@@ -151,10 +154,14 @@ TEST_F(SaveLoad, ConvertsWhileLoadingAndFallsBackToMasters) {
   EXPECT_TRUE(at::equal(target.data, slice(whole(0, 1), piece).to(at::kBFloat16)));
   EXPECT_EQ(weights.tokens_seen(), 4096);
   for (const plan::Piece& tensor : weights.tensors())
-    EXPECT_EQ(tensor.dtype, tensor.name == "model/scalar" ? DType::fp64 : tensor.name == "model/empty" ? DType::fp32 : DType::bf16) << tensor.name;
+    EXPECT_EQ(tensor.dtype, tensor.name == "model/scalar"  ? DType::fp64
+                            : tensor.name == "model/empty" ? DType::fp32
+                                                           : DType::bf16)
+        << tensor.name;
   const comm::ShardedTensor absent{{"model/absent", DType::fp32, {2}, {0}, {2}}, at::zeros({2})};
   EXPECT_THROW(weights.load({absent}), CheckpointError);
-  const comm::ShardedTensor other_shape{{"model/half", DType::bf16, {3, 64}, {0, 0}, {3, 64}}, at::zeros({3, 64}, at::kBFloat16)};
+  const comm::ShardedTensor other_shape{{"model/half", DType::bf16, {3, 64}, {0, 0}, {3, 64}},
+                                        at::zeros({3, 64}, at::kBFloat16)};
   EXPECT_THROW(weights.load({other_shape}), DataError);
 }
 
@@ -194,7 +201,9 @@ TEST_F(SaveLoad, NamesDamageSetsItAsideAndFallsBack) {
     const char* named;
   };
   const std::vector<Case> cases = {
-      {"flip in data", [](const std::string& d) { flip_byte(d + "/rank_00000.h5", fs::file_size(d + "/rank_00000.h5") - 200); }, "rank_00000.h5"},
+      {"flip in data",
+       [](const std::string& d) { flip_byte(d + "/rank_00000.h5", fs::file_size(d + "/rank_00000.h5") - 200); },
+       "rank_00000.h5"},
       {"flip in the manifest", [](const std::string& d) { flip_byte(d + "/manifest.json", 400); }, "manifest.json"},
       {"truncated", [](const std::string& d) { fs::resize_file(d + "/rank_00000.h5", 100); }, "rank_00000.h5"},
       {"deleted", [](const std::string& d) { fs::remove(d + "/index.h5"); }, "index.h5"},
@@ -228,7 +237,8 @@ TEST_F(SaveLoad, PiecesMustTileEveryTensor) {
   SaveRequest incomplete = request(1);
   if (leads()) {
     incomplete.tensors.front().piece.global_shape[0] += 1;  // rank 0 alone thinks that there is more
-    if (group().size() > 1) incomplete.tensors.front().piece.global_shape[0] -= 1, incomplete.tensors.erase(incomplete.tensors.begin());
+    if (group().size() > 1)
+      incomplete.tensors.front().piece.global_shape[0] -= 1, incomplete.tensors.erase(incomplete.tensors.begin());
   }
   EXPECT_THROW(save(group(), incomplete), InternalError);
   group().barrier();

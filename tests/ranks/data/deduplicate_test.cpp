@@ -29,7 +29,8 @@ std::vector<UnitDigests> example(unsigned seed, std::size_t num_units, unsigned 
 
 TEST(FindDuplicates, KeepsTheFirstInInputOrderWhateverTheRanks) {
   comm::Group& group = tests::world().host();
-  for (const auto& [num_units, distinct] : std::vector<std::pair<std::size_t, unsigned>>{{20, 60}, {7, 1}, {30, 1'000'000}, {1, 5}, {0, 1}}) {
+  for (const auto& [num_units, distinct] :
+       std::vector<std::pair<std::size_t, unsigned>>{{20, 60}, {7, 1}, {30, 1'000'000}, {1, 5}, {0, 1}}) {
     const std::vector<UnitDigests> all = example(static_cast<unsigned>(num_units), num_units, distinct);
     std::vector<std::vector<char>> expected;
     std::set<Digest> seen;

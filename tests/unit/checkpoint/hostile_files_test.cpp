@@ -59,7 +59,8 @@ TEST_F(HostileFiles, Safetensors) {
     return R"({"a":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
   };
   const auto two = [](const std::string& first, const std::string& second) {
-    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + second + "}}";
+    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first +
+           R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + second + "}}";
   };
   std::string deep = R"({"a":)";
   for (int i = 0; i < 200'000; ++i) deep += "[";
@@ -79,8 +80,13 @@ TEST_F(HostileFiles, Safetensors) {
       {"NUL behind", safetensors(std::string("{}\0", 3), 0), "not valid JSON"},
       {"bad UTF-8", safetensors("{\"\xff\xfe\":{}}", 0), "not valid JSON"},
       {"200,000 levels", safetensors(deep, 0), "nested"},
-      {"same tensor twice", safetensors(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2), "twice"},
-      {"same field twice", safetensors(R"({"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1), "twice"},
+      {"same tensor twice",
+       safetensors(
+           R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+           2),
+       "twice"},
+      {"same field twice", safetensors(R"({"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1),
+       "twice"},
       {"tensor is a number", safetensors(R"({"a":1})", 0), "not an object"},
       {"no dtype", safetensors(R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1), "lacks"},
       {"unknown key", safetensors(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1), "unknown key"},
@@ -119,7 +125,8 @@ TEST_F(HostileFiles, Safetensors) {
   // What looks odd but is allowed: padding behind the header, tensors without elements, scalars, no tensor at all.
   EXPECT_EQ(SafetensorsFile(put("ok1", safetensors(good + "   ", 8))).entries().at("a").at, 8 + good.size() + 3);
   EXPECT_TRUE(SafetensorsFile(put("ok2", safetensors(R"({"__metadata__":{"format":"pt"}})", 0))).entries().empty());
-  const std::string zero = R"({"b":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"z":{"dtype":"F32","shape":[0,3],"data_offsets":[8,8]}})";
+  const std::string zero =
+      R"({"b":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"z":{"dtype":"F32","shape":[0,3],"data_offsets":[8,8]}})";
   EXPECT_EQ(SafetensorsFile(put("ok3", safetensors(zero, 8))).entries().size(), 2U);
 }
 
@@ -173,9 +180,11 @@ Manifest sound_manifest() {
   Manifest manifest;
   manifest.created = "2026-01-01T00:00:00Z";
   manifest.state.step = 5;
-  manifest.files = {{"rank_00000.h5", 1000, std::string(64, 'a')}, {"tokenizer/tokenizer.model", 3, std::string(64, 'b')}};
-  manifest.tensors = {{"model/a", DType::fp32, {4, 3}, {{0, "model/a", 100, {0, 0}, {2, 3}}, {0, "model/a#1", 200, {2, 0}, {2, 3}}}},
-                      {"model/b", DType::bf16, {}, {{0, "model/b", 300, {}, {}}}}};
+  manifest.files = {{"rank_00000.h5", 1000, std::string(64, 'a')},
+                    {"tokenizer/tokenizer.model", 3, std::string(64, 'b')}};
+  manifest.tensors = {
+      {"model/a", DType::fp32, {4, 3}, {{0, "model/a", 100, {0, 0}, {2, 3}}, {0, "model/a#1", 200, {2, 0}, {2, 3}}}},
+      {"model/b", DType::bf16, {}, {{0, "model/b", 300, {}, {}}}}};
   return manifest;
 }
 
@@ -221,12 +230,24 @@ TEST(HostileManifest, IsRefusedByReason) {
       {"file index", [](Json& j) { j["tensors"][0]["pieces"][0]["file"] = 2; }, "'file'"},
       {"beyond its file", [](Json& j) { j["tensors"][0]["pieces"][0]["at"] = 980; }, "beyond the end"},
       {"offset overflow", [](Json& j) { j["tensors"][0]["pieces"][0]["at"] = ~0ULL; }, "'at'"},
-      {"shape overflow", [](Json& j) { j["tensors"][0]["shape"] = {1LL << 40, 1LL << 40}; }, "too large"},
-      {"beyond the tensor", [](Json& j) { j["tensors"][0]["pieces"][1]["offset"] = {3, 0}; }, "beyond the tensor"},
+      {"shape overflow",
+       [](Json& j) {
+         j["tensors"][0]["shape"] = {1LL << 40, 1LL << 40};
+       },
+       "too large"},
+      {"beyond the tensor",
+       [](Json& j) {
+         j["tensors"][0]["pieces"][1]["offset"] = {3, 0};
+       },
+       "beyond the tensor"},
       {"other dims", [](Json& j) { j["tensors"][0]["pieces"][1]["offset"] = {2}; }, "dims"},
       {"nine dims", [](Json& j) { j["tensors"][0]["shape"] = {1, 1, 1, 1, 1, 1, 1, 1, 1}; }, "more than 8"},
       {"hole", [](Json& j) { j["tensors"][0]["pieces"].erase(1); }, "hold 6 of 12"},
-      {"overlap", [](Json& j) { j["tensors"][0]["pieces"][1]["offset"] = {1, 0}; }, "overlap"},
+      {"overlap",
+       [](Json& j) {
+         j["tensors"][0]["pieces"][1]["offset"] = {1, 0};
+       },
+       "overlap"},
       {"no pieces of a scalar", [](Json& j) { j["tensors"][1]["pieces"] = Json::array(); }, "hold 0 of 1"},
       {"same tensor twice", [](Json& j) { j["tensors"].push_back(j["tensors"][1]); }, "order"},
       {"an array", [](Json& j) { j["tensors"][0] = Json::array(); }, "not an object"}};
@@ -240,8 +261,8 @@ TEST(HostileManifest, IsRefusedByReason) {
     }
   }
   std::string deep(100'000, '[');
-  for (const std::string& text : {std::string(), std::string("null"), std::string("[]"), std::string("{"), deep, std::string("{\"a\":1,\"a\":2}"),
-                                  std::string("\xEF\xBB\xBF{}")})
+  for (const std::string& text : {std::string(), std::string("null"), std::string("[]"), std::string("{"), deep,
+                                  std::string("{\"a\":1,\"a\":2}"), std::string("\xEF\xBB\xBF{}")})
     EXPECT_THROW(parse_manifest(text, "manifest.json"), CheckpointError) << text.substr(0, 20);
 }
 

@@ -19,7 +19,11 @@ using tests::TemporaryFolder;
 Corpus example() {
   Corpus corpus(2);
   corpus[0].name = "clinical";
-  corpus[0].files = {{"big.jsonl", 1'000'000'000, 1}, {"a.txt", 100, 1}, {"b.txt", 0, 1}, {"huge.jsonl.zst", 3'000'000'000, 1}, {"c.jsonl", 7'000'001, 1}};
+  corpus[0].files = {{"big.jsonl", 1'000'000'000, 1},
+                     {"a.txt", 100, 1},
+                     {"b.txt", 0, 1},
+                     {"huge.jsonl.zst", 3'000'000'000, 1},
+                     {"c.jsonl", 7'000'001, 1}};
   corpus[1].name = "general";
   for (int i = 0; i < 1000; ++i) corpus[1].files.push_back({"note" + std::to_string(i) + ".txt", 5000 + i, 1});
   return corpus;
@@ -74,7 +78,8 @@ TEST(Corpus, ListsEachFileOncePerSource) {
   const TemporaryFolder folder;
   folder.write("one/a.txt", "a");
   folder.write("two/b.txt", "bb");
-  const Corpus corpus = list_corpus({{"x", folder / "two"}, {"y", folder / "one"}, {"x", folder / "one/a.txt"}, {"x", folder / "*/a.txt"}});
+  const Corpus corpus = list_corpus(
+      {{"x", folder / "two"}, {"y", folder / "one"}, {"x", folder / "one/a.txt"}, {"x", folder / "*/a.txt"}});
   ASSERT_EQ(corpus.size(), 2U);
   EXPECT_EQ(corpus[0].name, "x");
   ASSERT_EQ(corpus[0].files.size(), 2U);
@@ -82,7 +87,8 @@ TEST(Corpus, ListsEachFileOncePerSource) {
   EXPECT_EQ(corpus[0].files[0].num_bytes, 2);
   const std::string before = fingerprint_of(corpus);
   folder.write("two/b.txt", "bbb");
-  EXPECT_NE(fingerprint_of(list_corpus({{"x", folder / "two"}, {"y", folder / "one"}, {"x", folder / "one/a.txt"}})), before);
+  EXPECT_NE(fingerprint_of(list_corpus({{"x", folder / "two"}, {"y", folder / "one"}, {"x", folder / "one/a.txt"}})),
+            before);
 }
 
 TEST(CorpusPass, StopsAtTheRightLineOfALaterPart) {

@@ -35,7 +35,8 @@ Documents random_documents(unsigned seed, int count, int max_length = 20) {
   return documents;
 }
 
-void write_shard(const std::string& path, const Documents& documents, char tokenizer = 'a', const std::string& source = "s") {
+void write_shard(const std::string& path, const Documents& documents, char tokenizer = 'a',
+                 const std::string& source = "s") {
   ShardInfo info;
   info.source = source;
   info.tokenizer_sha256 = std::string(64, tokenizer);
@@ -70,9 +71,17 @@ class MixtureTest : public testing::Test {
 };
 
 TEST(ShareSchedule, StaysWithinOneOfEveryShare) {
-  const std::vector<std::vector<double>> cases = {{1},          {1, 1},           {0.7, 0.3},         {0.01, 0.99},       {5, 3, 2},
-                                                  {1e-6, 1},    {0.123456789, 1}, {1, 1, 1, 1, 1, 1}, {0.6, 0.1, 0.1, 0.1, 0.1},
-                                                  {3.7, 1e-3, 2.2, 0.5, 9}, {std::sqrt(2.0), std::exp(1.0), 1.0 / 3}};
+  const std::vector<std::vector<double>> cases = {{1},
+                                                  {1, 1},
+                                                  {0.7, 0.3},
+                                                  {0.01, 0.99},
+                                                  {5, 3, 2},
+                                                  {1e-6, 1},
+                                                  {0.123456789, 1},
+                                                  {1, 1, 1, 1, 1, 1},
+                                                  {0.6, 0.1, 0.1, 0.1, 0.1},
+                                                  {3.7, 1e-3, 2.2, 0.5, 9},
+                                                  {std::sqrt(2.0), std::exp(1.0), 1.0 / 3}};
   for (const std::vector<double>& weights : cases) {
     double sum = 0;
     for (const double weight : weights) sum += weight;
@@ -131,7 +140,8 @@ TEST_F(MixtureTest, WindowsFollowTheStream) {
   for (const bool cross_document : {false, true}) {
     for (std::int64_t window = 0; window < source.num_windows(); ++window) {
       Batch batch;
-      for (at::Tensor* tensor : {&batch.tokens_BT, &batch.labels_BT, &batch.positions_BT, &batch.segments_BT}) *tensor = at::zeros({2, 8}, at::kLong);
+      for (at::Tensor* tensor : {&batch.tokens_BT, &batch.labels_BT, &batch.positions_BT, &batch.segments_BT})
+        *tensor = at::zeros({2, 8}, at::kLong);
       source.fill(batch, 1, window, cross_document);
       std::int64_t segment = 0;
       std::int64_t position = 0;
@@ -169,7 +179,8 @@ TEST_F(MixtureTest, EveryLayoutGivesTheSameGlobalBatch) {
           EXPECT_LE(batch.tokens_BT.size(0), 2);
           seen.insert(seen.end(), batch.samples.begin(), batch.samples.end());
           rows.push_back(batch.tokens_BT);
-          for (std::size_t row = 0; row < batch.samples.size(); ++row) EXPECT_EQ(batch.source_B[row], batch.samples[row].source);
+          for (std::size_t row = 0; row < batch.samples.size(); ++row)
+            EXPECT_EQ(batch.source_B[row], batch.samples[row].source);
           EXPECT_EQ(batch.num_supervised, (batch.labels_BT != -100).sum().item<std::int64_t>());
         }
       }
@@ -202,7 +213,8 @@ TEST_F(MixtureTest, EpochsArePermutationsAndResumingChangesNothing) {
     const auto size = static_cast<std::size_t>(mixture.sources()[source].num_windows());
     ASSERT_GT(windows[source].size(), 2 * size);
     for (std::size_t begin = 0; begin + size <= windows[source].size(); begin += size) {
-      epochs.emplace_back(windows[source].begin() + static_cast<std::ptrdiff_t>(begin), windows[source].begin() + static_cast<std::ptrdiff_t>(begin + size));
+      epochs.emplace_back(windows[source].begin() + static_cast<std::ptrdiff_t>(begin),
+                          windows[source].begin() + static_cast<std::ptrdiff_t>(begin + size));
       const std::set<std::int64_t> distinct(epochs.back().begin(), epochs.back().end());
       EXPECT_EQ(distinct.size(), size);
       EXPECT_EQ(*distinct.rbegin(), static_cast<std::int64_t>(size) - 1);

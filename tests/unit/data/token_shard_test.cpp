@@ -106,10 +106,22 @@ TEST(TokenShard, RefusesWhatIsInconsistent) {
       {"u16, not u32", [](Forged& f) { f.attributes["vocab_size"] = std::int64_t{70000}; }},
       {"not u64", [](Forged& f) { f.offsets_type = DType::u32; }},
       {"no dataset 'tokens'", [](Forged& f) { f.tokens_name = "token"; }},
-      {"does not rise", [](Forged& f) { f.offsets = {1, 3, 5}; }},
-      {"does not rise", [](Forged& f) { f.offsets = {0, 3, 4}; }},
-      {"does not rise", [](Forged& f) { f.offsets = {0, 6, 5}; }},
-      {"does not rise", [](Forged& f) { f.offsets = {0, 3, ~0ULL}; }},
+      {"does not rise",
+       [](Forged& f) {
+         f.offsets = {1, 3, 5};
+       }},
+      {"does not rise",
+       [](Forged& f) {
+         f.offsets = {0, 3, 4};
+       }},
+      {"does not rise",
+       [](Forged& f) {
+         f.offsets = {0, 6, 5};
+       }},
+      {"does not rise",
+       [](Forged& f) {
+         f.offsets = {0, 3, ~0ULL};
+       }},
   };
   const TemporaryFolder folder;
   EXPECT_EQ(TokenShard(Forged().write(folder / "good.h5")).info().num_tokens, 5);
@@ -121,7 +133,8 @@ TEST(TokenShard, RefusesWhatIsInconsistent) {
     EXPECT_THAT(message, HasSubstr(cases[i].first));
     EXPECT_THAT(message, HasSubstr(path));
   }
-  for (const std::string& bytes : {std::string(), std::string("not hdf5"), read_file(folder / "good.h5").substr(0, 900)}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("not hdf5"), read_file(folder / "good.h5").substr(0, 900)}) {
     const std::string path = folder.write("broken.h5", bytes);
     EXPECT_THAT(message_of<DataError>([&] { TokenShard shard(path); }), HasSubstr(path));
   }

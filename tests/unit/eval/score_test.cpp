@@ -16,7 +16,8 @@ namespace osler::eval {
 namespace {
 
 TEST(Statistics, MeanStandardErrorAndWilsonInterval) {
-  // 7 of 10: sample sd = sqrt(0.7 * 0.3 * 10 / 9) = 0.483046, / sqrt(10) = 0.152753; Wilson from R's prop.test(7, 10, correct = FALSE).
+  // 7 of 10: sample sd = sqrt(0.7 * 0.3 * 10 / 9) = 0.483046, / sqrt(10) = 0.152753; Wilson from R's prop.test(7, 10,
+  // correct = FALSE).
   const Estimate e = estimate_mean({1, 1, 1, 1, 1, 1, 1, 0, 0, 0});
   EXPECT_DOUBLE_EQ(e.value, 0.7);
   EXPECT_NEAR(*e.std_error, 0.152753, 1e-6);
@@ -69,7 +70,8 @@ TEST(TaskScore, PicksTheFirstOfEqualsAndNormalisesByCharacters) {
 TEST(TaskScore, GroupsNeedAllTheirMembers) {
   std::vector<TaskScore> tasks;
   for (const std::string& member : task_groups().front().members)
-    tasks.push_back({.name = member, .items = {}, .metrics = {{"acc", estimate_mean({1, 0})}}, .members = {}, .num_unparsed = 0});
+    tasks.push_back(
+        {.name = member, .items = {}, .metrics = {{"acc", estimate_mean({1, 0})}}, .members = {}, .num_unparsed = 0});
   ASSERT_EQ(score_groups(tasks).size(), 1u);
   EXPECT_EQ(score_groups(tasks)[0].name, "mmlu_clinical");
   EXPECT_EQ(score_groups(tasks)[0].metrics[0].estimate.n, 12);
@@ -123,7 +125,8 @@ TEST(ScoresTable, CsvLeavesAMissingErrorEmptyAndQuotes) {
   score.name = "exam";
   score.metrics = {{"acc", estimate_mean({1})}};
   const std::string csv = scores_csv(scores_columns(identity, {score}, {}));
-  EXPECT_TRUE(csv.starts_with("schema_version,model,tokens_seen,fine_tuned,neftune_alpha,task,subset,strategy,")) << csv;
+  EXPECT_TRUE(csv.starts_with("schema_version,model,tokens_seen,fine_tuned,neftune_alpha,task,subset,strategy,"))
+      << csv;
   EXPECT_NE(csv.find("\n1,\"a,b\",0,0,0.0,exam,all,zero-shot,letter,0,acc,1.0,,"), std::string::npos) << csv;
 }
 

@@ -30,7 +30,8 @@ class Folder {
 };
 
 constexpr const char* kMedqa =
-    R"({"question":"Which organ?","answer":"Liver","options":{"A":"Heart","B":"Liver","C":"Lung","D":"Skin"},"answer_idx":"B"})" "\n";
+    R"({"question":"Which organ?","answer":"Liver","options":{"A":"Heart","B":"Liver","C":"Lung","D":"Skin"},"answer_idx":"B"})"
+    "\n";
 
 Task load(const std::string& name, const std::string& path, config::Scoring scoring = config::Scoring::letter) {
   return load_tasks({{name, path}}, scoring, 0).front();
@@ -48,21 +49,57 @@ TEST(Task, PromptsByName) {
   };
   const auto letter = config::Scoring::letter;
   const auto text = config::Scoring::text;
-  const std::string medmcqa =
-      R"({"question":"Q?","opa":"p","opb":"q","opc":"r","opd":"s","cop":0})" "\n" R"({"question":"R?","opa":"p","opb":"q","opc":"r","opd":"s","cop":3})";
-  const std::string pubmedqa = R"({"11": {"QUESTION": "Does it?", "CONTEXTS": ["One.", "Two."], "final_decision": "maybe"}})";
-  const std::string generic = R"({"id":"g1","question":"Why?","options":["x","yy","zzz"],"answer":"yy","context":"Because."})";
+  const std::string medmcqa = R"({"question":"Q?","opa":"p","opb":"q","opc":"r","opd":"s","cop":0})"
+                              "\n"
+                              R"({"question":"R?","opa":"p","opb":"q","opc":"r","opd":"s","cop":3})";
+  const std::string pubmedqa =
+      R"({"11": {"QUESTION": "Does it?", "CONTEXTS": ["One.", "Two."], "final_decision": "maybe"}})";
+  const std::string generic =
+      R"({"id":"g1","question":"Why?","options":["x","yy","zzz"],"answer":"yy","context":"Because."})";
   for (const Case& c : {
-           Case{"medqa_4options", kMedqa, letter, "Question: Which organ?\nA. Heart\nB. Liver\nC. Lung\nD. Skin\nAnswer:", {" A", " B", " C", " D"}, "1"},
-           Case{"medqa_4options", kMedqa, text, "Question: Which organ?\nAnswer:", {" Heart", " Liver", " Lung", " Skin"}, "1"},
-           Case{"medmcqa", medmcqa, letter, "Question: Q?\nChoices:\nA. p\nB. q\nC. r\nD. s\nAnswer:", {" A", " B", " C", " D"}, "0"},
-           Case{"pubmedqa", pubmedqa, letter, "Abstract: One.\nTwo.\nQuestion: Does it?\nAnswer:", {" yes", " no", " maybe"}, "maybe"},
-           Case{"mmlu_college_medicine", "\" What? \n\",a,b,c,d,C\n", letter,
-                "The following are multiple choice questions (with answers) about college medicine.\n\nWhat?\nA. a\nB. b\nC. c\nD. d\nAnswer:",
-                {" A", " B", " C", " D"}, "2"},
-           Case{"mmlu_anatomy", "question,choice0,choice1,choice2,choice3,answer\nWhat?,a,b,c,d,3\n", text,
-                "The following are questions (with answers) about anatomy.\n\nQuestion: What?\nAnswer:", {" a", " b", " c", " d"}, "3"},
-           Case{"exam", generic, letter, "Context: Because.\nQuestion: Why?\nA. x\nB. yy\nC. zzz\nAnswer:", {" A", " B", " C"}, "1"},
+           Case{"medqa_4options",
+                kMedqa,
+                letter,
+                "Question: Which organ?\nA. Heart\nB. Liver\nC. Lung\nD. Skin\nAnswer:",
+                {" A", " B", " C", " D"},
+                "1"},
+           Case{"medqa_4options",
+                kMedqa,
+                text,
+                "Question: Which organ?\nAnswer:",
+                {" Heart", " Liver", " Lung", " Skin"},
+                "1"},
+           Case{"medmcqa",
+                medmcqa,
+                letter,
+                "Question: Q?\nChoices:\nA. p\nB. q\nC. r\nD. s\nAnswer:",
+                {" A", " B", " C", " D"},
+                "0"},
+           Case{"pubmedqa",
+                pubmedqa,
+                letter,
+                "Abstract: One.\nTwo.\nQuestion: Does it?\nAnswer:",
+                {" yes", " no", " maybe"},
+                "maybe"},
+           Case{"mmlu_college_medicine",
+                "\" What? \n\",a,b,c,d,C\n",
+                letter,
+                "The following are multiple choice questions (with answers) about college medicine.\n\nWhat?\nA. a\nB. "
+                "b\nC. c\nD. d\nAnswer:",
+                {" A", " B", " C", " D"},
+                "2"},
+           Case{"mmlu_anatomy",
+                "question,choice0,choice1,choice2,choice3,answer\nWhat?,a,b,c,d,3\n",
+                text,
+                "The following are questions (with answers) about anatomy.\n\nQuestion: What?\nAnswer:",
+                {" a", " b", " c", " d"},
+                "3"},
+           Case{"exam",
+                generic,
+                letter,
+                "Context: Because.\nQuestion: Why?\nA. x\nB. yy\nC. zzz\nAnswer:",
+                {" A", " B", " C"},
+                "1"},
        }) {
     const Task task = load(c.name, folder.write("file", c.content), c.scoring);
     EXPECT_EQ(prompt_of(task, task.questions[0]), c.prompt);
@@ -88,8 +125,8 @@ TEST(Task, LimitKeepsTheFirstAndGroupsExpand) {
   const Task limited = load_tasks({{"medqa_4options", path}}, config::Scoring::letter, 2).front();
   EXPECT_EQ(limited.questions.size(), 2u);
   EXPECT_EQ(limited.num_in_file, 3);
-  for (const char* subject : {"anatomy_test", "clinical_knowledge", "college_medicine_test", "medical_genetics", "professional_medicine",
-                              "college_biology"})
+  for (const char* subject : {"anatomy_test", "clinical_knowledge", "college_medicine_test", "medical_genetics",
+                              "professional_medicine", "college_biology"})
     folder.write(std::string(subject) + ".csv", "Q,a,b,c,d,A\n");
   const auto tasks = load_tasks({{"mmlu_clinical", folder.path()}}, config::Scoring::letter, 0);
   ASSERT_EQ(tasks.size(), 6u);
@@ -102,7 +139,8 @@ TEST(Task, RefusesNamesThatCannotBe) {
   const std::string path = folder.write("medqa", kMedqa);
   for (const char* name : {"mmlu_anatomi", "multimedqa", "../evil", "", ".hidden"})
     EXPECT_THROW(load(name, path), ConfigError) << name;
-  EXPECT_THROW(load_tasks({{"medqa_4options", path}, {"medqa_4options", path}}, config::Scoring::letter, 0), ConfigError);
+  EXPECT_THROW(load_tasks({{"medqa_4options", path}, {"medqa_4options", path}}, config::Scoring::letter, 0),
+               ConfigError);
 }
 
 TEST(PythonText, StripsAndCountsAsPython) {

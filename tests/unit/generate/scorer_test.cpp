@@ -27,7 +27,7 @@ config::ModelConfig tiny_config(bool is_mixture) {
   config.max_position_embeddings = 24;
   config.rms_norm_eps = 1e-5;
   config.rope_theta = 10000;
-  config.sliding_window = 9;   // shorter than the longest request: the window must count from a continuation's positions
+  config.sliding_window = 9;  // shorter than the longest request: the window must count from a continuation's positions
   config.initializer_range = 0.4;  // far from uniform, so that mistakes show
   if (is_mixture) {
     config.num_experts = 4;
@@ -66,7 +66,10 @@ double plain_score(model::Model& model, const std::vector<int>& context, const s
   const auto output = model.forward(all.slice(0, 0, rows), at::arange(rows, at::kLong), layout);
   const auto count = static_cast<std::int64_t>(continuation.size());
   const at::Tensor log_probs = at::log_softmax(at::matmul(output.hidden_RD, model.head().data.t()).to(at::kDouble), -1);
-  return log_probs.slice(0, rows - count, rows).gather(1, all.slice(0, rows + 1 - count, rows + 1).unsqueeze(1)).sum().item<double>();
+  return log_probs.slice(0, rows - count, rows)
+      .gather(1, all.slice(0, rows + 1 - count, rows + 1).unsqueeze(1))
+      .sum()
+      .item<double>();
 }
 
 class Scorer : public testing::TestWithParam<bool> {};
@@ -86,7 +89,8 @@ TEST_P(Scorer, EqualsPlainSequencesWhateverTheBatch) {
     EXPECT_EQ(finished.size(), requests.size());
     for (std::size_t r = 0; r < requests.size(); ++r)
       for (std::size_t c = 0; c < requests[r].continuations.size(); ++c)
-        EXPECT_NEAR(scores[r][c].log_likelihood, plain_score(model, requests[r].context, requests[r].continuations[c]), 1e-9)
+        EXPECT_NEAR(scores[r][c].log_likelihood, plain_score(model, requests[r].context, requests[r].continuations[c]),
+                    1e-9)
             << "request " << r << " continuation " << c << " batch " << batch_tokens;
   }
 }
@@ -110,7 +114,8 @@ TEST_P(Scorer, GreedyIsTheArgmaxOfEveryToken) {
   for (const auto& one : first) EXPECT_LE(one.log_likelihood, first[static_cast<std::size_t>(greedy)].log_likelihood);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Scorer, testing::Values(false, true), [](const auto& each) { return each.param ? "Mixtral" : "Mistral"; });
+INSTANTIATE_TEST_SUITE_P(Models, Scorer, testing::Values(false, true),
+                         [](const auto& each) { return each.param ? "Mixtral" : "Mistral"; });
 
 TEST(ScoreBatch, OneTokenContinuationsAddNoRows) {
   const std::vector<ScoreRequest> requests = {{{1, 2, 3}, {{7}, {8}, {9, 10, 11}}}};

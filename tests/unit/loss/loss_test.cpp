@@ -14,12 +14,12 @@ namespace {
 struct Case {
   at::ScalarType type;
   std::int64_t rows, vocab;
-  double tolerance;   // of loss and gradients; bf16: logits are rounded to 8 bits
+  double tolerance;  // of loss and gradients; bf16: logits are rounded to 8 bits
 };
 // 1024 rows of so small a vocabulary make a chunk: below, at, and across its edge; vocabularies with and without a tail
 // of the 16-lane loops.
-const Case kCases[] = {{at::kDouble, 5, 33, 1e-12},   {at::kDouble, 1025, 64, 1e-12}, {at::kFloat, 1, 7, 1e-5},
-                       {at::kFloat, 1024, 33, 1e-5},   {at::kFloat, 1030, 64, 1e-5},  {at::kBFloat16, 9, 33, 2e-2},
+const Case kCases[] = {{at::kDouble, 5, 33, 1e-12},    {at::kDouble, 1025, 64, 1e-12}, {at::kFloat, 1, 7, 1e-5},
+                       {at::kFloat, 1024, 33, 1e-5},   {at::kFloat, 1030, 64, 1e-5},   {at::kBFloat16, 9, 33, 2e-2},
                        {at::kBFloat16, 1030, 64, 2e-2}};
 
 double distance(const at::Tensor& a, const at::Tensor& b) {
@@ -52,7 +52,7 @@ TEST(CrossEntropy, EqualsTheWholeSoftmaxAndItsGradients) {
     const at::Tensor want = at::cross_entropy_loss(hidden.mm(head.t()), problem.labels, {}, 2 /* sum */, kIgnoreLabel);
     (want * 0.125).backward();
     const LossSum got = cross_entropy(problem.hidden, problem.head, problem.labels, 0.125);
-    const at::Tensor objective = got.scaled + problem.hidden.sum() * 0;   // other terms may be added
+    const at::Tensor objective = got.scaled + problem.hidden.sum() * 0;  // other terms may be added
     objective.backward();
     EXPECT_EQ(got.num_tokens, problem.labels.ne(kIgnoreLabel).sum().item<std::int64_t>());
     EXPECT_LT(distance(got.sum, want.detach()), c.tolerance);
@@ -61,8 +61,10 @@ TEST(CrossEntropy, EqualsTheWholeSoftmaxAndItsGradients) {
     EXPECT_LT(distance(problem.hidden.grad(), hidden.grad()), c.tolerance) << c.rows;
     EXPECT_LT(distance(problem.head.grad, head.grad()), c.tolerance) << c.rows;
     EXPECT_EQ(got.loss_R.masked_select(problem.labels.eq(kIgnoreLabel)).abs().sum().item<double>(), 0);
-    EXPECT_EQ(problem.hidden.grad().masked_fill(problem.labels.ne(kIgnoreLabel).unsqueeze(1), 0).abs().sum().item<double>(), 0);
-    cross_entropy(problem.hidden, problem.head, problem.labels, 0.125).scaled.backward();   // adds
+    EXPECT_EQ(
+        problem.hidden.grad().masked_fill(problem.labels.ne(kIgnoreLabel).unsqueeze(1), 0).abs().sum().item<double>(),
+        0);
+    cross_entropy(problem.hidden, problem.head, problem.labels, 0.125).scaled.backward();  // adds
     EXPECT_LT(distance(problem.head.grad, 2 * head.grad()), c.tolerance);
   }
 }
@@ -116,9 +118,10 @@ TEST(TokenLogProbs, EqualsLogSoftmaxAndNamesTheArgmax) {
     const Problem problem = random_problem(c);
     const at::Tensor logits = problem.hidden.detach().mm(problem.head.data.t());
     const at::Tensor index = problem.labels.clamp_min(0).unsqueeze(1), ignored = problem.labels.eq(kIgnoreLabel);
-    const at::Tensor want = at::log_softmax(logits, -1, at::kDouble).gather(1, index).squeeze(1).masked_fill(ignored, 0);
+    const at::Tensor want =
+        at::log_softmax(logits, -1, at::kDouble).gather(1, index).squeeze(1).masked_fill(ignored, 0);
     const auto [log_p, is_top] = token_log_probs(problem.hidden, problem.head.data, problem.labels);
-    EXPECT_LT(distance(log_p, want), 1e-5);   // the same rounded logits on both sides
+    EXPECT_LT(distance(log_p, want), 1e-5);  // the same rounded logits on both sides
     EXPECT_TRUE(at::equal(is_top, logits.argmax(-1).eq(problem.labels)));
   }
 }
@@ -130,10 +133,10 @@ TEST(RouterLoss, BalancedValues) {
   const at::Tensor expert = at::arange(rows * top_k).remainder(experts).view({rows, top_k});
   const std::vector<at::Tensor> layers{logits, logits, logits}, choices{expert, expert, expert};
   const RouterLoss hf = router_loss(layers, choices, experts, top_k, config::AuxLoss::hf, true);
-  EXPECT_NEAR(hf.aux.item<double>(), 2, 1e-6);    // top_k
+  EXPECT_NEAR(hf.aux.item<double>(), 2, 1e-6);  // top_k
   EXPECT_NEAR(hf.z.item<double>(), 3 * std::pow(0.5 + std::log(4.0), 2), 1e-9);
   const RouterLoss megatron = router_loss(layers, choices, experts, top_k, config::AuxLoss::megatron, false);
-  EXPECT_NEAR(megatron.aux.item<double>(), 3, 1e-6);   // 1 per layer
+  EXPECT_NEAR(megatron.aux.item<double>(), 3, 1e-6);  // 1 per layer
   EXPECT_FALSE(megatron.z.defined());
   EXPECT_FALSE(router_loss(layers, choices, experts, top_k, config::AuxLoss::off, false).aux.defined());
   EXPECT_FALSE(router_loss({}, {}, experts, top_k, config::AuxLoss::hf, true).aux.defined());
@@ -147,7 +150,7 @@ TEST(RouterLoss, MegatronPerLayerByHandAndDifferentiable) {
   const at::Tensor p = at::softmax(logits.detach(), -1).sum(0);
   EXPECT_NEAR(aux.item<double>(), 3.0 / 25 * (4 * p[0] + 1 * p[1]).item<double>(), 1e-12);
   aux.backward();
-  EXPECT_GT(logits.grad().narrow(1, 0, 1).sum().item<double>(), 0);   // pushes down the crowded expert
+  EXPECT_GT(logits.grad().narrow(1, 0, 1).sum().item<double>(), 0);  // pushes down the crowded expert
 }
 
 }  // namespace

@@ -37,7 +37,8 @@ at::Tensor by_definition(const at::Tensor& qkv, const AttentionHeads& heads, con
       const at::Tensor keys = qkv.index_select(0, at::tensor(seen, at::kLong));
       for (std::int64_t n = 0; n < heads.num_heads; ++n) {
         const std::int64_t k = heads.num_heads + n / group, v = k + heads.num_kv_heads;
-        const at::Tensor scores = keys.select(1, k).mv(qkv[segment.begin + i][n]) / std::sqrt(static_cast<double>(head_dim));
+        const at::Tensor scores =
+            keys.select(1, k).mv(qkv[segment.begin + i][n]) / std::sqrt(static_cast<double>(head_dim));
         rows.push_back(keys.select(1, v).t().mv(at::softmax(scores, 0)));
       }
     }
@@ -56,8 +57,10 @@ TEST(Attention, EqualsItsDefinitionForEveryLayoutWindowAndGrouping) {
         const at::Tensor out = attention(qkv, heads, layout), want = by_definition(qkv, heads, layout);
         const at::Tensor dout = at::randn_like(want);
         EXPECT_TRUE(at::allclose(out, want, 0, 1e-12)) << name << " kv " << kv_heads << " window " << window;
-        const auto got_grad = torch::autograd::grad({out}, {qkv}, {dout}), want_grad = torch::autograd::grad({want}, {qkv}, {dout});
-        EXPECT_TRUE(at::allclose(got_grad[0], want_grad[0], 0, 1e-12)) << name << " kv " << kv_heads << " window " << window;
+        const auto got_grad = torch::autograd::grad({out}, {qkv}, {dout}),
+                   want_grad = torch::autograd::grad({want}, {qkv}, {dout});
+        EXPECT_TRUE(at::allclose(got_grad[0], want_grad[0], 0, 1e-12))
+            << name << " kv " << kv_heads << " window " << window;
       }
     }
   }
@@ -66,9 +69,9 @@ TEST(Attention, EqualsItsDefinitionForEveryLayoutWindowAndGrouping) {
 TEST(Attention, RefusesLayoutsThatDoNotCoverTheRows) {
   const at::Tensor qkv = at::randn({6, 3, 4});
   const AttentionHeads heads{1, 1, std::nullopt};
-  EXPECT_THROW(attention(qkv, heads, {{{0, 5, 0, 0}}, 6}), InternalError);                   // a row left over
-  EXPECT_THROW(attention(qkv, heads, {{{0, 2, 0, 0}, {3, 3, 0, 0}}, 6}), InternalError);     // a gap
-  EXPECT_THROW(attention(qkv, heads, {{{0, 3, 0, 0}, {3, 3, 2, 2}}, 6}), InternalError);     // a prefix inside its segment
+  EXPECT_THROW(attention(qkv, heads, {{{0, 5, 0, 0}}, 6}), InternalError);                // a row left over
+  EXPECT_THROW(attention(qkv, heads, {{{0, 2, 0, 0}, {3, 3, 0, 0}}, 6}), InternalError);  // a gap
+  EXPECT_THROW(attention(qkv, heads, {{{0, 3, 0, 0}, {3, 3, 2, 2}}, 6}), InternalError);  // a prefix inside its segment
   EXPECT_EQ(attention(at::randn({0, 3, 4}), heads, {}).size(0), 0);
 }
 

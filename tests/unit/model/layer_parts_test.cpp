@@ -17,13 +17,18 @@ namespace {
 struct Case {
   at::ScalarType type;
   std::int64_t rows, width;
-  double tolerance;   // fp32: a row's sum of up to 515 terms; bf16: three roundings of 2^-9 on the way
+  double tolerance;  // fp32: a row's sum of up to 515 terms; bf16: three roundings of 2^-9 on the way
 };
-const Case kCases[] = {{at::kFloat, 5, 3, 2e-6},       {at::kFloat, 300, 64, 2e-6},     {at::kFloat, 7, 515, 2e-6},
-                       {at::kBFloat16, 5, 3, 1.5e-2},  {at::kBFloat16, 300, 64, 1.5e-2}, {at::kBFloat16, 7, 515, 1.5e-2}};
+const Case kCases[] = {{at::kFloat, 5, 3, 2e-6},         {at::kFloat, 300, 64, 2e-6},
+                       {at::kFloat, 7, 515, 2e-6},       {at::kBFloat16, 5, 3, 1.5e-2},
+                       {at::kBFloat16, 300, 64, 1.5e-2}, {at::kBFloat16, 7, 515, 1.5e-2}};
 
-at::Tensor random(at::IntArrayRef shape, at::ScalarType type) { return at::randn(shape, at::kDouble).to(type); }
-at::Tensor wide(const at::Tensor& tensor) { return tensor.detach().to(at::kDouble); }
+at::Tensor random(at::IntArrayRef shape, at::ScalarType type) {
+  return at::randn(shape, at::kDouble).to(type);
+}
+at::Tensor wide(const at::Tensor& tensor) {
+  return tensor.detach().to(at::kDouble);
+}
 double distance(const at::Tensor& a, const at::Tensor& b) {
   return ((wide(a) - wide(b)).norm() / wide(b).norm().clamp_min(1e-30)).item<double>();
 }
@@ -44,7 +49,8 @@ TEST(AddAndNorm, HostRowsEqualLibTorch) {
       const at::Tensor dsum = random({c.rows, c.width}, c.type);
       const auto run = [&](at::ScalarType type) {
         const parallel::Parameter weight = norm_weight(values.to(type));
-        const at::Tensor xi = x.to(type, false, true).requires_grad_(true), di = delta.to(type, false, true).requires_grad_(true);
+        const at::Tensor xi = x.to(type, false, true).requires_grad_(true),
+                         di = delta.to(type, false, true).requires_grad_(true);
         const Normed out = add_and_norm(xi, with_delta ? di : at::Tensor(), weight, 1e-5);
         torch::autograd::backward({out.normed_RD, out.residual_RD * 1}, {dy.to(type), dsum.to(type)});
         EXPECT_TRUE(at::equal(out.rebuild(), out.normed_RD));
@@ -52,7 +58,8 @@ TEST(AddAndNorm, HostRowsEqualLibTorch) {
         return std::vector<at::Tensor>{out.normed_RD, out.residual_RD, xi.grad(), weight.grad};
       };
       const auto got = run(c.type), want = run(at::kDouble);
-      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_LT(distance(got[i], want[i]), c.tolerance) << i << " " << c.width;
+      for (std::size_t i = 0; i < got.size(); ++i)
+        EXPECT_LT(distance(got[i], want[i]), c.tolerance) << i << " " << c.width;
     }
   }
 }
@@ -61,7 +68,8 @@ TEST(GatedProduct, HostRowsEqualLibTorch) {
   at::manual_seed(2);
   for (const auto& c : kCases) {
     for (const bool with_scale : {true, false}) {
-      const at::Tensor gate_up = random({c.rows, 2 * c.width}, c.type) * 4, dproduct = random({c.rows, c.width}, c.type);
+      const at::Tensor gate_up = random({c.rows, 2 * c.width}, c.type) * 4,
+                       dproduct = random({c.rows, c.width}, c.type);
       const at::Tensor scale = at::rand({c.rows});
       const auto run = [&](at::ScalarType type) {
         const at::Tensor g = gate_up.to(type, false, true).requires_grad_(true);
@@ -74,7 +82,8 @@ TEST(GatedProduct, HostRowsEqualLibTorch) {
         return all;
       };
       const auto got = run(c.type), want = run(at::kDouble);
-      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_LT(distance(got[i], want[i]), c.tolerance) << i << " " << c.width;
+      for (std::size_t i = 0; i < got.size(); ++i)
+        EXPECT_LT(distance(got[i], want[i]), c.tolerance) << i << " " << c.width;
     }
   }
 }
@@ -103,9 +112,10 @@ TEST(Rope, HostRowsEqualLibTorchAndBackwardRotatesBack) {
     };
     const auto got = run(c.type), want = run(at::kDouble);
     for (std::size_t i = 0; i < got.size(); ++i) EXPECT_LT(distance(got[i], want[i]), c.tolerance) << i;
-    EXPECT_TRUE(at::equal(got[0].narrow(1, 3, 2), values.narrow(1, 3, 2)));   // values are not rotated
-    EXPECT_TRUE(at::equal(got[0][0], values[0]));                              // position 0 neither
-    EXPECT_NEAR(wide(got[1]).norm().item<double>(), wide(grad).norm().item<double>(), 1e-2 * wide(grad).norm().item<double>());
+    EXPECT_TRUE(at::equal(got[0].narrow(1, 3, 2), values.narrow(1, 3, 2)));  // values are not rotated
+    EXPECT_TRUE(at::equal(got[0][0], values[0]));                            // position 0 neither
+    EXPECT_NEAR(wide(got[1]).norm().item<double>(), wide(grad).norm().item<double>(),
+                1e-2 * wide(grad).norm().item<double>());
   }
 }
 
@@ -113,16 +123,18 @@ TEST(Rows, ExponentialIsAccurate) {
   double worst = 0;
   for (float x = -87.0f; x <= 88.0f; x += 0.0137f)
     worst = std::max(worst, std::abs(parallel::exp_of(x) / std::exp(static_cast<double>(x)) - 1));
-  EXPECT_LT(worst, 2.5e-7);   // 2 units in the last place
+  EXPECT_LT(worst, 2.5e-7);  // 2 units in the last place
   EXPECT_TRUE(std::isnan(parallel::exp_of(std::nanf(""))));
 }
 
 TEST(Rows, Bf16RoundsAsLibTorchDoes) {
   at::manual_seed(4);
-  const at::Tensor values = at::cat({at::randn({4096}) * 1e3, at::randn({4096}) * 1e-39, at::tensor({1.00390625f, 1.01171875f, INFINITY})});
+  const at::Tensor values =
+      at::cat({at::randn({4096}) * 1e3, at::randn({4096}) * 1e-39, at::tensor({1.00390625f, 1.01171875f, INFINITY})});
   const at::Tensor want = values.to(at::kBFloat16).to(at::kFloat);
   for (std::int64_t i = 0; i < values.size(0); ++i)
-    ASSERT_EQ(parallel::rounded_to(static_cast<const parallel::Bf16Bits*>(nullptr), values[i].item<float>()), want[i].item<float>());
+    ASSERT_EQ(parallel::rounded_to(static_cast<const parallel::Bf16Bits*>(nullptr), values[i].item<float>()),
+              want[i].item<float>());
   EXPECT_TRUE(std::isnan(parallel::rounded_to(static_cast<const parallel::Bf16Bits*>(nullptr), std::nanf(""))));
 }
 

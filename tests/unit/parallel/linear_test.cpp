@@ -13,7 +13,7 @@ namespace {
 
 struct Precision {
   at::ScalarType type;
-  double tolerance;   // of a product of about 40 terms of size 1: a few roundings
+  double tolerance;  // of a product of about 40 terms of size 1: a few roundings
 };
 const Precision kPrecisions[] = {{at::kDouble, 1e-13}, {at::kFloat, 1e-5}, {at::kBFloat16, 2e-2}};
 
@@ -118,8 +118,9 @@ TEST(TokenDispatcher, SendsEveryChoiceOnceAndBringsItBack) {
   at::manual_seed(3);
   for (const auto& [type, tolerance] : kPrecisions) {
     for (const std::int64_t top_k : {1, 2, 3}) {
-      const std::int64_t experts = 6, tokens = 17, width = 21;   // odd width: the tail of the row loops
-      const at::Tensor expert = std::get<1>(at::topk(at::rand({tokens, experts - 1}), top_k, -1));   // the last one gets none
+      const std::int64_t experts = 6, tokens = 17, width = 21;  // odd width: the tail of the row loops
+      const at::Tensor expert =
+          std::get<1>(at::topk(at::rand({tokens, experts - 1}), top_k, -1));  // the last one gets none
       const TokenDispatcher dispatcher(expert, experts);
       std::int64_t total = 0;
       for (const auto n : dispatcher.rows_E()) total += n;
@@ -146,8 +147,8 @@ TEST(TokenDispatcher, PaddingOfLargeExpertsAddsNothing) {
   const std::int64_t tokens = 601;
   const at::Tensor expert = at::stack({at::zeros({tokens}, at::kLong), at::arange(tokens).remainder(7) + 1}, 1);
   const TokenDispatcher dispatcher(expert, 8);
-  EXPECT_EQ(dispatcher.rows_E()[0], 608);   // 601 up to a multiple of 32
-  EXPECT_EQ(dispatcher.rows_E()[1], 86);    // small experts stay as they are
+  EXPECT_EQ(dispatcher.rows_E()[0], 608);  // 601 up to a multiple of 32
+  EXPECT_EQ(dispatcher.rows_E()[1], 86);   // small experts stay as they are
   const Parameter w = random_parameter({8, 5, 6}, at::kDouble);
   const at::Tensor x = at::randn({tokens, 6}, at::kDouble).requires_grad_(true);
   const at::Tensor weight = at::rand({tokens, 2}, at::kDouble).requires_grad_(true);

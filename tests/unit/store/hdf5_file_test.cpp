@@ -28,7 +28,8 @@ class Hdf5File : public ::testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   static void write(const std::string& path, std::span<const std::byte> bytes) {
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   }
   fs::path folder_;
 };
@@ -42,7 +43,8 @@ void fill(std::span<std::byte> bytes, T first) {
 
 Image small_image() {
   Image image;
-  image.declare("model/a.weight", DType::bf16, {3, 4}, {{"global_shape", std::vector<std::int64_t>{6, 4}}, {"offset", std::vector<std::int64_t>{}}});
+  image.declare("model/a.weight", DType::bf16, {3, 4},
+                {{"global_shape", std::vector<std::int64_t>{6, 4}}, {"offset", std::vector<std::int64_t>{}}});
   image.declare("model/b", DType::fp32, {5}, {{"note", std::string("größe")}, {"empty", std::string()}});
   image.declare("optim/exp_avg/b", DType::fp64, {2, 3, 4});
   image.declare("nothing", DType::u16, {0, 7});
@@ -151,26 +153,31 @@ TEST_F(Hdf5File, RefusesWhatIsNotOurs) {
     void (*make)(hid_t file);
   };
   const Case cases[] = {
-      {"chunked", "not contiguous", [](hid_t f) {
+      {"chunked", "not contiguous",
+       [](hid_t f) {
          const hsize_t n = 8;
          const hid_t s = H5Screate_simple(1, &n, nullptr), p = H5Pcreate(H5P_DATASET_CREATE);
          H5Pset_chunk(p, 1, &n);
          H5Dclose(H5Dcreate2(f, "x", H5T_IEEE_F32LE, s, H5P_DEFAULT, p, H5P_DEFAULT));
        }},
-      {"external file", "another file", [](hid_t f) {
+      {"external file", "another file",
+       [](hid_t f) {
          const hsize_t n = 8;
          const hid_t s = H5Screate_simple(1, &n, nullptr), p = H5Pcreate(H5P_DATASET_CREATE);
          H5Pset_external(p, "/etc/hostname", 0, 32);
          H5Dclose(H5Dcreate2(f, "x", H5T_IEEE_F32LE, s, H5P_DEFAULT, p, H5P_DEFAULT));
        }},
-      {"external link", "link", [](hid_t f) { H5Lcreate_external("other.h5", "/x", f, "x", H5P_DEFAULT, H5P_DEFAULT); }},
+      {"external link", "link",
+       [](hid_t f) { H5Lcreate_external("other.h5", "/x", f, "x", H5P_DEFAULT, H5P_DEFAULT); }},
       {"soft link", "link", [](hid_t f) { H5Lcreate_soft("/", f, "x", H5P_DEFAULT, H5P_DEFAULT); }},
-      {"never written", "never written", [](hid_t f) {
+      {"never written", "never written",
+       [](hid_t f) {
          const hsize_t n = 8;
          const hid_t s = H5Screate_simple(1, &n, nullptr);
          H5Dclose(H5Dcreate2(f, "x", H5T_IEEE_F32LE, s, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
        }},
-      {"big endian", "element type", [](hid_t f) {
+      {"big endian", "element type",
+       [](hid_t f) {
          const hsize_t n = 8;
          const hid_t s = H5Screate_simple(1, &n, nullptr);
          H5Dclose(H5Dcreate2(f, "x", H5T_IEEE_F32BE, s, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));

@@ -47,7 +47,8 @@ struct Reading {
 
 Reading read_all(const std::string& path, const std::string& field = "text", const ReaderOptions& options = {}) {
   Reading reading;
-  DocumentReader reader(path, "src", field, [&](const Problem& problem) { reading.problems.push_back(problem); }, options);
+  DocumentReader reader(
+      path, "src", field, [&](const Problem& problem) { reading.problems.push_back(problem); }, options);
   while (auto document = reader.next()) reading.documents.push_back(std::move(*document));
   EXPECT_FALSE(reader.next().has_value());
   reading.lines = reader.lines_read();
@@ -61,7 +62,8 @@ std::vector<std::string> texts_of(const Reading& reading) {
 }
 
 std::string nested(int depth) {
-  return R"({"text": "SECRET", "x": )" + std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']') + "}";
+  return R"({"text": "SECRET", "x": )" + std::string(static_cast<std::size_t>(depth), '[') +
+         std::string(static_cast<std::size_t>(depth), ']') + "}";
 }
 
 TEST(DocumentReader, NamesEveryBadLine) {
@@ -113,7 +115,8 @@ TEST(DocumentReader, NamesEveryBadLine) {
     const Problem& problem = reading.problems[i];
     EXPECT_EQ(problem.file, path);
     EXPECT_EQ(problem.line, static_cast<std::int64_t>(i) + 3);
-    EXPECT_STREQ(name_of(problem.reason), name_of(cases[i].reason)) << cases[i].line.substr(0, 60) << ": " << problem.detail;
+    EXPECT_STREQ(name_of(problem.reason), name_of(cases[i].reason))
+        << cases[i].line.substr(0, 60) << ": " << problem.detail;
     EXPECT_THAT(problem.detail, HasSubstr(cases[i].detail)) << cases[i].line.substr(0, 60);
     EXPECT_EQ(problem.detail.find("SECRET"), std::string::npos) << "text of a document in: " << problem.detail;
   }
@@ -121,10 +124,15 @@ TEST(DocumentReader, NamesEveryBadLine) {
 
 TEST(DocumentReader, AcceptsWhatIsOddButValid) {
   const TemporaryFolder folder;
-  const std::string path = folder.write("odd.jsonl", "\xEF\xBB\xBF{\"text\": \"with mark\"}\r\n  {\"text\": \"nul \\u0000 pair \\ud83e\\ude7a\", \"x\": [1, {\"y\": null}]}\n" +
-                                                         nested(63) + "\n");
-  EXPECT_THAT(texts_of(read_all(path)), ElementsAre("with mark", std::string("nul \0 pair \xF0\x9F\xA9\xBA", 15), "SECRET"));
-  const std::string two = folder.write("two.jsonl", R"({"answer": "A", "question": "Q"})" "\n" R"({"question": "Q"})");
+  const std::string path = folder.write("odd.jsonl",
+                                        "\xEF\xBB\xBF{\"text\": \"with mark\"}\r\n  {\"text\": \"nul \\u0000 pair "
+                                        "\\ud83e\\ude7a\", \"x\": [1, {\"y\": null}]}\n" +
+                                            nested(63) + "\n");
+  EXPECT_THAT(texts_of(read_all(path)),
+              ElementsAre("with mark", std::string("nul \0 pair \xF0\x9F\xA9\xBA", 15), "SECRET"));
+  const std::string two = folder.write("two.jsonl", R"({"answer": "A", "question": "Q"})"
+                                                    "\n"
+                                                    R"({"question": "Q"})");
   const Reading reading = read_all(two, "question, answer");
   EXPECT_THAT(texts_of(reading), ElementsAre("Q\nA"));
   ASSERT_EQ(reading.problems.size(), 1U);
@@ -135,7 +143,8 @@ TEST(DocumentReader, AcceptsWhatIsOddButValid) {
 TEST(DocumentReader, LimitsRecords) {
   const TemporaryFolder folder;
   const std::string big(5000, 'x');
-  const std::string path = folder.write("big.jsonl", "{\"text\": \"a\"}\n{\"text\": \"" + big + "\"}\n{\"text\": \"b\"}\n");
+  const std::string path =
+      folder.write("big.jsonl", "{\"text\": \"a\"}\n{\"text\": \"" + big + "\"}\n{\"text\": \"b\"}\n");
   const Reading reading = read_all(path, "text", {.max_record_bytes = 100});
   EXPECT_THAT(texts_of(reading), ElementsAre("a", "b"));
   ASSERT_EQ(reading.problems.size(), 1U);
@@ -154,22 +163,25 @@ TEST(DocumentReader, ReadsArchivesAndWholeFiles) {
   const std::string second = lines.substr(300'001);
   const std::vector<std::string> expected = texts_of(read_all(folder.write("plain.jsonl", lines)));
   ASSERT_EQ(expected.size(), 20'000U);
-  for (const auto& [name, bytes] : std::vector<std::pair<std::string, std::string>>{{"one.jsonl.gz", gzip(lines)},
-                                                                                   {"two.jsonl.gz", gzip(first) + gzip(second)},
-                                                                                   {"one.JSONL.ZST", zstd(lines)},
-                                                                                   {"two.json.zst", zstd(first) + zstd(second)}}) {
+  for (const auto& [name, bytes] :
+       std::vector<std::pair<std::string, std::string>>{{"one.jsonl.gz", gzip(lines)},
+                                                        {"two.jsonl.gz", gzip(first) + gzip(second)},
+                                                        {"one.JSONL.ZST", zstd(lines)},
+                                                        {"two.json.zst", zstd(first) + zstd(second)}}) {
     const Reading reading = read_all(folder.write(name, bytes));
     EXPECT_EQ(texts_of(reading), expected) << name;
     EXPECT_TRUE(reading.problems.empty()) << name;
   }
-  EXPECT_THAT(texts_of(read_all(folder.write("note.md", "\xEF\xBB\xBF# Title\n\nBody\n"))), ElementsAre("# Title\n\nBody\n"));
+  EXPECT_THAT(texts_of(read_all(folder.write("note.md", "\xEF\xBB\xBF# Title\n\nBody\n"))),
+              ElementsAre("# Title\n\nBody\n"));
   EXPECT_THAT(texts_of(read_all(folder.write("note.txt.zst", zstd("Body")))), ElementsAre("Body"));
 }
 
 TEST(DocumentReader, NamesDamagedAndEmptyFiles) {
   const TemporaryFolder folder;
   std::string lines;
-  for (int i = 0; i < 20'000; ++i) lines += "{\"text\": \"document number " + std::to_string(i * 7919 % 20'011) + "\"}\n";
+  for (int i = 0; i < 20'000; ++i)
+    lines += "{\"text\": \"document number " + std::to_string(i * 7919 % 20'011) + "\"}\n";
   std::string flipped = gzip(lines);
   flipped[flipped.size() - 6] ^= 1;  // inside the sum
   struct Case {
@@ -230,8 +242,10 @@ TEST(DocumentReader, StopsWhenTheCallerThrows) {
 
 TEST(ExpandInput, TakesFilesFoldersAndGlobs) {
   const TemporaryFolder folder;
-  for (const char* name : {"b.jsonl", "a.txt.gz", "sub/c.md", "sub/.hidden.txt", ".git/d.txt", "e.csv", "UP.JSONL"}) folder.write(name, "x");
-  EXPECT_THAT(expand_input(folder.path()), ElementsAre(folder / "UP.JSONL", folder / "a.txt.gz", folder / "b.jsonl", folder / "sub/c.md"));
+  for (const char* name : {"b.jsonl", "a.txt.gz", "sub/c.md", "sub/.hidden.txt", ".git/d.txt", "e.csv", "UP.JSONL"})
+    folder.write(name, "x");
+  EXPECT_THAT(expand_input(folder.path()),
+              ElementsAre(folder / "UP.JSONL", folder / "a.txt.gz", folder / "b.jsonl", folder / "sub/c.md"));
   EXPECT_THAT(expand_input(folder / "*.jsonl"), ElementsAre(folder / "b.jsonl"));
   EXPECT_THAT(expand_input(folder / "b.jsonl"), ElementsAre(folder / "b.jsonl"));
   std::filesystem::create_directory(folder / "none");
@@ -242,10 +256,23 @@ TEST(ExpandInput, TakesFilesFoldersAndGlobs) {
 
 TEST(Utf8, FindsTheFirstBadByte) {
   const std::string padding(13, 'x');
-  const std::vector<std::string> good = {"", "\x7F", "\xC2\x80", "\xE0\xA0\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"};
+  const std::vector<std::string> good = {
+      "", "\x7F", "\xC2\x80", "\xE0\xA0\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"};
   for (const std::string& text : good) EXPECT_EQ(find_bad_utf8(padding + text + padding), std::string::npos);
-  const std::vector<std::string> bad = {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xC2", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF",
-                                        "\xE2\x82", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFE", "\xFF"};
+  const std::vector<std::string> bad = {"\x80",
+                                        "\xBF",
+                                        "\xC0\x80",
+                                        "\xC1\xBF",
+                                        "\xC2",
+                                        "\xE0\x9F\xBF",
+                                        "\xED\xA0\x80",
+                                        "\xED\xBF\xBF",
+                                        "\xE2\x82",
+                                        "\xF0\x8F\xBF\xBF",
+                                        "\xF4\x90\x80\x80",
+                                        "\xF5\x80\x80\x80",
+                                        "\xFE",
+                                        "\xFF"};
   for (const std::string& text : bad) {
     EXPECT_EQ(find_bad_utf8(padding + text + padding), padding.size());
     EXPECT_EQ(find_bad_utf8(padding + text), padding.size());

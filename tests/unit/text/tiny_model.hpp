@@ -13,7 +13,9 @@ inline std::string varint(std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) bytes += static_cast<char>((value & 0x7F) | 0x80);
   return bytes += static_cast<char>(value);
 }
-inline std::string number_field(std::uint64_t field, std::uint64_t value) { return varint(field << 3) + varint(value); }
+inline std::string number_field(std::uint64_t field, std::uint64_t value) {
+  return varint(field << 3) + varint(value);
+}
 inline std::string bytes_field(std::uint64_t field, const std::string& bytes) {
   return varint(field << 3 | 2) + varint(bytes.size()) + bytes;
 }
@@ -34,9 +36,12 @@ inline std::string tiny_model(const std::vector<std::string>& merges, bool add_d
   }
   float score = 0;
   for (const std::string& merge : merges) model += piece(merge, --score, 1);
-  for (const char* character : {"\xE2\x96\x81", "a", "b", "c", "d", "e", "\xC3\xA9", "\n"}) model += piece(character, --score, 1);
-  const std::string trainer = number_field(3, 2) + number_field(35, 1) + number_field(40, 0) + number_field(41, 1) + number_field(42, 2);
-  const std::string normalizer = bytes_field(1, "identity") + number_field(3, add_dummy_prefix ? 1 : 0) + number_field(4, 0) + number_field(5, 1);
+  for (const char* character : {"\xE2\x96\x81", "a", "b", "c", "d", "e", "\xC3\xA9", "\n"})
+    model += piece(character, --score, 1);
+  const std::string trainer =
+      number_field(3, 2) + number_field(35, 1) + number_field(40, 0) + number_field(41, 1) + number_field(42, 2);
+  const std::string normalizer =
+      bytes_field(1, "identity") + number_field(3, add_dummy_prefix ? 1 : 0) + number_field(4, 0) + number_field(5, 1);
   return model + bytes_field(2, trainer) + bytes_field(3, normalizer);
 }
 

@@ -26,12 +26,41 @@ using tests::tiny_model;
 const std::string kSpace = "\xE2\x96\x81";
 
 std::vector<std::string> usual_merges() {
-  return {kSpace + "a", "ab", kSpace + "ab", kSpace + kSpace, kSpace + kSpace + kSpace, "cd", "abc", "\xC3\xA9" "a", kSpace + "abc", "\n\n", "de"};
+  return {kSpace + "a",
+          "ab",
+          kSpace + "ab",
+          kSpace + kSpace,
+          kSpace + kSpace + kSpace,
+          "cd",
+          "abc",
+          "\xC3\xA9"
+          "a",
+          kSpace + "abc",
+          "\n\n",
+          "de"};
 }
 
 std::string random_text(std::mt19937& random) {
-  static const std::vector<std::string> parts = {"a", "b", "c", "d", "e", "a", "b", " ", " ", " ", "\n", "\t", "\xC3\xA9", kSpace,
-                                                 std::string("\0", 1), "\xF0\x9F\xA9\xBA", "Z", "<s>", "<0x41>", "\xEF\xBB\xBF"};
+  static const std::vector<std::string> parts = {"a",
+                                                 "b",
+                                                 "c",
+                                                 "d",
+                                                 "e",
+                                                 "a",
+                                                 "b",
+                                                 " ",
+                                                 " ",
+                                                 " ",
+                                                 "\n",
+                                                 "\t",
+                                                 "\xC3\xA9",
+                                                 kSpace,
+                                                 std::string("\0", 1),
+                                                 "\xF0\x9F\xA9\xBA",
+                                                 "Z",
+                                                 "<s>",
+                                                 "<0x41>",
+                                                 "\xEF\xBB\xBF"};
   std::string text;
   const auto length = random() % 40;
   for (unsigned i = 0; i < length; ++i) text += parts[random() % parts.size()];
@@ -43,7 +72,8 @@ TEST(Tokenizer, EqualsTheLibraryOnWholeTexts) {
   std::vector<std::string> over_an_edge = usual_merges();
   over_an_edge.push_back("b" + kSpace + "a");
   over_an_edge.push_back("b" + kSpace);
-  const std::vector<std::string> models = {tiny_model(usual_merges()), tiny_model(usual_merges(), false), tiny_model(over_an_edge)};
+  const std::vector<std::string> models = {tiny_model(usual_merges()), tiny_model(usual_merges(), false),
+                                           tiny_model(over_an_edge)};
   const TemporaryFolder folder;
   for (std::size_t m = 0; m < models.size(); ++m) {
     const Tokenizer tokenizer(folder.write("model" + std::to_string(m), models[m]));
@@ -104,7 +134,8 @@ TEST(Tokenizer, RefusesWhatIsNoModel) {
                                         folder.write("cut.model", std::string_view(model).substr(0, model.size() / 2)),
                                         folder.write("tail.model", model + "\xFF\xFF"),
                                         folder.write("no_pieces.model", tests::number_field(9, 1))};
-  for (const std::string& path : bad) EXPECT_THAT(message_of<DataError>([&] { Tokenizer tokenizer(path); }), HasSubstr(path));
+  for (const std::string& path : bad)
+    EXPECT_THAT(message_of<DataError>([&] { Tokenizer tokenizer(path); }), HasSubstr(path));
 }
 
 /// Any cut and any flipped byte either loads or is refused; nothing else happens.

@@ -28,14 +28,16 @@ TEST(CutMetrics, KeepsWholeRowsUpToTheRestoredStep) {
        "{\"step\":2}\n{\"step\":2,\"valid/a\":1.0}\n"},
       {"torn last line", "{\"step\":1}\n{\"step\":2,\"lo", 9, "{\"step\":1}\n"},
       {"whole row without its newline is torn too", "{\"step\":1}\n{\"step\":2}", 9, "{\"step\":1}\n"},
-      {"zeros at the end, as a crashed file system leaves them", std::string("{\"step\":1}\n\0\0\n", 14), 9, "{\"step\":1}\n"},
+      {"zeros at the end, as a crashed file system leaves them", std::string("{\"step\":1}\n\0\0\n", 14), 9,
+       "{\"step\":1}\n"},
       {"nothing restored", "{\"step\":0}\n{\"step\":1}\n", -1, ""},
   };
   for (const auto& c : cases) EXPECT_EQ(cut_metrics(c.text, c.last_step, "m"), c.kept) << c.what;
 }
 
 TEST(CutMetrics, RefusesAFileThatIsNotMetrics) {
-  for (const char* text : {"hello\nworld\n", "{\"loss\":1}\n{\"step\":2}\n", "[1]\n{\"step\":1}\n", "{\"step\":\"1\"}\n\n"}) {
+  for (const char* text :
+       {"hello\nworld\n", "{\"loss\":1}\n{\"step\":2}\n", "[1]\n{\"step\":1}\n", "{\"step\":\"1\"}\n\n"}) {
     try {
       cut_metrics(text, 5, "runs/a/metrics.jsonl");
       FAIL() << text;
