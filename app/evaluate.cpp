@@ -101,7 +101,7 @@ void score_and_write(const EvaluateSpec& spec, Subject& subject, eval::RunIdenti
   const at::TensorOptions options =
       at::TensorOptions(world.device()).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
   parallel::ParameterStore parameters(plan::parameter_specs(subject.config), options);
-  comm::agree_after(world.host(), [&] { subject.weights->load(parallel::whole_tensors(parameters, "model/")); });
+  comm::agree_after(world.host(), [&] { subject.weights->load(parallel::tensors_of(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none);
   const eval::TaskAnswers answers =
       eval::run_tasks(subject.tasks, model, *subject.tokenizer, spec.eval.batch_tokens, world.host(), world.device());

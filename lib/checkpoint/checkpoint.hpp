@@ -37,8 +37,9 @@ struct RunState {
 };
 
 struct SaveRequest {
-  std::string root;                          ///< <run>/checkpoints
-  std::vector<comm::ShardedTensor> tensors;  ///< this rank's pieces; together they tile each global shape exactly once
+  std::string root;  ///< <run>/checkpoints
+  std::vector<comm::ShardedTensor>
+      tensors;  ///< this rank's pieces; all primary ones tile each global shape exactly once
   RunState state;
   std::vector<std::string> tokenizer_files;  ///< copied into <checkpoint>/tokenizer/ byte for byte
   std::int64_t keep = 2;                     ///< newest checkpoints to keep; 0 = all

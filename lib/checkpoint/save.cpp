@@ -27,6 +27,12 @@ constexpr double kSpareSpace = 1.1;  // of the tensors' bytes: file headers, ind
 // A network file system may show a folder that another node made only after half a minute.
 constexpr int kMaxWaitForFolder_s = 90;
 
+std::vector<comm::ShardedTensor> primary_of(const std::vector<comm::ShardedTensor>& tensors) {
+  std::vector<comm::ShardedTensor> primary;
+  std::copy_if(tensors.begin(), tensors.end(), std::back_inserter(primary), [](const auto& t) { return t.is_primary; });
+  return primary;
+}
+
 std::vector<plan::Piece> pieces_of(const std::vector<comm::ShardedTensor>& tensors) {
   std::vector<plan::Piece> pieces;
   for (const comm::ShardedTensor& tensor : tensors) {
@@ -74,18 +80,17 @@ void wait_for_folder(const std::string& folder) {
   }
 }
 
-std::string write_own_files(comm::Group& group, const SaveRequest& request, const std::vector<plan::Piece>& pieces,
+std::string write_own_files(comm::Group& group, const std::vector<comm::ShardedTensor>& tensors, std::int64_t step,
                             const std::string& folder) {
   const at::NoGradGuard no_grad;
   wait_for_folder(folder);
   const auto fill = [&](std::size_t index, std::span<std::byte> out) {
-    const comm::ShardedTensor& tensor = request.tensors[index];
+    const comm::ShardedTensor& tensor = tensors[index];
     const auto options = at::TensorOptions().dtype(comm::scalar_type_of(tensor.piece.dtype));
     at::from_blob(out.data(), tensor.data.sizes(), options).copy_(tensor.data);  // straight from the device
   };
-  const ShardPlan plan{
-      .directory = folder, .rank = group.rank(), .world_size = group.size(), .step = request.state.step};
-  const WrittenShard shard = write_shard_files(plan, pieces, fill);
+  const ShardPlan plan{.directory = folder, .rank = group.rank(), .world_size = group.size(), .step = step};
+  const WrittenShard shard = write_shard_files(plan, pieces_of(tensors), fill);
   return part_text(shard.files, shard.tensors);
 }
 
@@ -107,8 +112,8 @@ void finish_folder(const SaveRequest& request, const std::vector<std::string>& p
 
 std::string save(comm::Group& group, const SaveRequest& request) {
   const bool leads = group.rank() == 0;
-  const std::vector<plan::Piece> pieces = pieces_of(request.tensors);
-  const std::int64_t num_bytes = group.all_reduce_value(total_bytes(pieces), comm::ReduceOp::sum);
+  const std::vector<comm::ShardedTensor> tensors = primary_of(request.tensors);
+  const std::int64_t num_bytes = group.all_reduce_value(total_bytes(pieces_of(tensors)), comm::ReduceOp::sum);
   const std::string final_name = request.root + "/" + step_name(request.state.step);
   std::string folder;
   try {
@@ -117,7 +122,7 @@ std::string save(comm::Group& group, const SaveRequest& request) {
     });
     folder = group.broadcast_bytes(folder, 0);
     std::string part;
-    comm::agree_after(group, [&] { part = write_own_files(group, request, pieces, folder); });
+    comm::agree_after(group, [&] { part = write_own_files(group, tensors, request.state.step, folder); });
     const std::vector<std::string> parts = group.all_gather_bytes(part);
     comm::agree_after(group, [&] {
       if (leads) finish_folder(request, parts, folder, final_name);

@@ -16,8 +16,23 @@ namespace osler::comm {
 
 enum class ReduceOp { sum, max, min };
 
+/// A collective under way.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  virtual void wait() = 0;
+};
+class Done final : public Pending {
+ public:
+  void wait() override {}
+};
+
 class Group {
  public:
+  std::unique_ptr<Pending> start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) {
+    reduce_scatter(shard, full, op);
+    return std::make_unique<Done>();
+  }
   virtual ~Group() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -51,6 +66,8 @@ class Group {
 
 /// One rank, no communication.
 std::unique_ptr<Group> make_self_group();
+/// One that lives as long as the program, for whoever has nobody to talk to.
+Group& self_group();
 
 /// Every rank says whether it failed; all ranks throw the lowest failing rank's error (its message and exit code), or
 /// none does. `failure` is empty for success. What is thrown is of the type that belongs to the exit code (ConfigError,

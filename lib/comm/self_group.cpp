@@ -42,4 +42,9 @@ std::unique_ptr<Group> make_self_group() {
   return std::make_unique<SelfGroup>();
 }
 
+Group& self_group() {
+  static SelfGroup group;
+  return group;
+}
+
 }  // namespace osler::comm

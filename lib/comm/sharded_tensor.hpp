@@ -9,7 +9,8 @@ namespace osler::comm {
 
 struct ShardedTensor {
   plan::Piece piece;
-  at::Tensor data;  ///< contiguous, piece.extent elements, any device; shares the owner's memory
+  at::Tensor data;         ///< contiguous, piece.extent elements, any device; shares the owner's memory
+  bool is_primary = true;  ///< of equal pieces on several ranks one is: it is saved; all are loaded
 };
 
 }  // namespace osler::comm

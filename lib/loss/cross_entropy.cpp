@@ -8,7 +8,9 @@
 
 #include "base/error.hpp"
 #include "loss/softmax_rows.hpp"
+#include "loss/vocab_parallel_rows.hpp"
 #include "parallel/linear.hpp"
+#include "parallel/regions.hpp"
 #include "parallel/weight_grad.hpp"
 
 namespace osler::loss {
@@ -48,41 +50,49 @@ void for_each_chunk(const at::Tensor& hidden_RD, const at::Tensor& head_VD, Work
 
 struct Pass {
   at::Tensor loss_R;
-  at::Tensor dhidden_RD;  ///< undefined without gradients
+  at::Tensor dhidden_RD;  ///< of this rank's rows; undefined without gradients
 };
 
-Pass run(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
-         std::optional<double> grad_scale) {
+Pass run(const at::Tensor& own_hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
+         std::optional<double> grad_scale, comm::Group& tp) {
+  const at::Tensor hidden_RD = parallel::gather_rows(own_hidden_RD.contiguous(), tp);
   Pass pass;
   pass.loss_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(loss_type(hidden_RD)));
-  if (grad_scale) pass.dhidden_RD = at::empty_like(hidden_RD);
+  at::Tensor dhidden_RD;  // what this rank's part of the vocabulary adds, of all rows
+  if (grad_scale) dhidden_RD = at::empty_like(hidden_RD);
   for_each_chunk(hidden_RD, head.data, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
-    cross_entropy_rows(logits, labels_R.narrow(0, begin, rows), pass.loss_R.narrow(0, begin, rows), grad_scale);
+    const at::Tensor labels = labels_R.narrow(0, begin, rows), loss = pass.loss_R.narrow(0, begin, rows);
+    if (tp.size() == 1) {
+      cross_entropy_rows(logits, labels, loss, grad_scale);
+    } else {
+      vocab_parallel_cross_entropy_rows(logits, labels, loss, grad_scale, head.spec.offset[0], tp);
+    }
     if (!grad_scale) return;
-    at::Tensor dhidden = pass.dhidden_RD.narrow(0, begin, rows);
+    at::Tensor dhidden = dhidden_RD.narrow(0, begin, rows);
     at::mm_out(dhidden, logits, head.data);
     parallel::add_weight_grad(head.grad, logits, hidden_RD.narrow(0, begin, rows));
   });
+  if (grad_scale) pass.dhidden_RD = parallel::reduce_scatter_rows(dhidden_RD, tp);
   return pass;
 }
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* ctx, at::Tensor hidden, const parallel::Parameter& head,
-                            const at::Tensor* labels, double grad_scale, at::Tensor* loss_R) {
-    const Pass pass = run(hidden.contiguous(), head, *labels, grad_scale);
+                            const at::Tensor* labels, double grad_scale, comm::Group* tp, at::Tensor* loss_R) {
+    const Pass pass = run(hidden, head, *labels, grad_scale, *tp);
     ctx->saved_data["dhidden"] = pass.dhidden_RD;
     *loss_R = pass.loss_R;
     return pass.loss_R.sum() * grad_scale;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
-    if (!gradients[0].defined()) return {{}, {}, {}, {}, {}};
+    if (!gradients[0].defined()) return {{}, {}, {}, {}, {}, {}};
     if (gradients[0].device().is_cpu())
       OSLER_CHECK(gradients[0].item<double>() == 1.0, "LossSum::scaled was multiplied by ",
                   gradients[0].item<double>());
     at::Tensor dhidden = ctx->saved_data["dhidden"].toTensor();
     ctx->saved_data.clear();
-    return {dhidden, {}, {}, {}, {}};
+    return {dhidden, {}, {}, {}, {}, {}};
   }
 };
 
@@ -99,16 +109,16 @@ void check_labels(const at::Tensor& labels_R, std::int64_t vocab) {
 }  // namespace
 
 LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
-                      double grad_scale) {
-  OSLER_CHECK(hidden_RD.dim() == 2 && labels_R.dim() == 1 && labels_R.size(0) == hidden_RD.size(0),
-              "hidden is [R, D] and labels [R]");
+                      double grad_scale, comm::Group& tp) {
+  OSLER_CHECK(hidden_RD.dim() == 2 && labels_R.dim() == 1 && labels_R.size(0) == hidden_RD.size(0) * tp.size(),
+              "hidden is [R/tp, D] and labels [R]");
   const at::Tensor labels = labels_R.contiguous();
-  check_labels(labels, head.data.size(0));
+  check_labels(labels, head.spec.shape[0]);
   LossSum loss;
   if (parallel::records_backward(head) && hidden_RD.requires_grad()) {
-    loss.scaled = CrossEntropyFunction::apply(hidden_RD, head, &labels, grad_scale, &loss.loss_R);
+    loss.scaled = CrossEntropyFunction::apply(hidden_RD, head, &labels, grad_scale, &tp, &loss.loss_R);
   } else {
-    loss.loss_R = run(hidden_RD.contiguous(), head, labels, std::nullopt).loss_R;
+    loss.loss_R = run(hidden_RD, head, labels, std::nullopt, tp).loss_R;
     loss.scaled = loss.loss_R.sum() * grad_scale;
   }
   loss.sum = loss.loss_R.sum();

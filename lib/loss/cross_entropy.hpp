@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "comm/group.hpp"
 #include "parallel/parameter.hpp"
 
 namespace osler::loss {
@@ -20,13 +21,14 @@ struct LossSum {
   at::Tensor scaled;  ///< scalar, sum * grad_scale: what backward() starts from; differentiable when hidden is
 };
 
-/// hidden_RD in model dtype, labels_R int64 on the same device. `grad_scale` (1 / supervised tokens of the global
-/// batch) is taken now, because gradients are formed in this pass: with gradients on, head.grad has its part on return,
-/// and scaled.backward() hands the hidden states theirs. Add other losses to `scaled`, but never multiply it: the
-/// gradient that reaches it must be 1 (checked on the CPU). Without gradients only the loss is computed. Throws
-/// DataError when a label is neither kIgnoreLabel nor a row of the head (CPU).
+/// hidden_RD in model dtype: this rank's rows [R/tp, D]; labels_R int64 on the same device: all R, as the loss; the
+/// head's rows are cut over tp. `grad_scale` (1 / supervised tokens of the global batch) is taken now, because
+/// gradients are formed in this pass: with gradients on, head.grad has its part on return, and scaled.backward() hands
+/// the hidden states theirs. Add other losses to `scaled`, but never multiply it: the gradient that reaches it must be
+/// 1 (checked on the CPU). Without gradients only the loss is computed. Throws DataError when a label is neither
+/// kIgnoreLabel nor a row of the head (CPU). *Collective over tp.*
 LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& head, const at::Tensor& labels_R,
-                      double grad_scale);
+                      double grad_scale, comm::Group& tp = comm::self_group());
 
 /// log p(label) per row without gradients, [R] fp32 (fp64 models: fp64), and whether the label is the argmax (bool
 /// [R]). Rows whose label is kIgnoreLabel give 0 and false.

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "comm/group.hpp"
 #include "config/options.hpp"
 
 namespace osler::loss {
@@ -13,9 +14,12 @@ struct RouterLoss {
   at::Tensor z;    ///< scalar: sum over layers of mean(logsumexp^2); undefined when its coefficient is 0
 };
 
-/// logits_RE per layer. `hf`: tokens of all layers pooled (transformers' load_balancing_loss_func). `megatron`: per
-/// layer E/(K*R^2) * sum_e tokens_e * sum_r prob_re, added over layers (Megatron-Core switch_load_balancing_loss_func).
+/// logits_RE and expert_RK of this rank's rows, per layer; the losses are those of all tp ranks' rows, each rank's
+/// gradient that of its own. `hf`: tokens of all layers pooled (transformers' load_balancing_loss_func). `megatron`:
+/// per layer E/(K*R^2) * sum_e tokens_e * sum_r prob_re, added over layers (Megatron-Core
+/// switch_load_balancing_loss_func). *Collective over tp.*
 RouterLoss router_loss(const std::vector<at::Tensor>& logits_RE, const std::vector<at::Tensor>& expert_RK,
-                       std::int64_t num_experts, std::int64_t top_k, config::AuxLoss convention, bool with_z);
+                       std::int64_t num_experts, std::int64_t top_k, config::AuxLoss convention, bool with_z,
+                       comm::Group& tp = comm::self_group());
 
 }  // namespace osler::loss

@@ -13,18 +13,23 @@ namespace {
 using parallel::Parameter;
 using parallel::ParameterStore;
 
-std::vector<std::string> expert_names(const std::string& prefix, std::int64_t num_experts,
-                                      const std::vector<std::string>& parts) {
+/// Of the experts that live here: `parts` of the first, of the second, ...
+std::vector<std::string> expert_names(const ParameterStore& parameters, const std::string& prefix,
+                                      std::int64_t num_experts, const std::vector<std::string>& parts) {
   std::vector<std::string> names;
-  for (std::int64_t e = 0; e < num_experts; ++e)
-    for (const auto& part : parts) names.push_back(prefix + "experts." + std::to_string(e) + "." + part + ".weight");
+  for (std::int64_t e = 0; e < num_experts; ++e) {
+    for (const auto& part : parts) {
+      std::string name = prefix + "experts." + std::to_string(e) + "." + part + ".weight";
+      if (parameters.contains(name)) names.push_back(std::move(name));
+    }
+  }
   return names;
 }
 
-/// Adjacent parameters of all experts as one [E, rows per expert, columns] weight.
-Parameter per_expert(const ParameterStore& parameters, const std::vector<std::string>& names,
-                     std::int64_t num_experts) {
+/// Adjacent parameters of experts, `num_parts` of each, as one [E, rows per expert, columns] weight.
+Parameter per_expert(const ParameterStore& parameters, const std::vector<std::string>& names, std::size_t num_parts) {
   Parameter whole = parameters.merged(names);
+  const auto num_experts = static_cast<std::int64_t>(names.size() / num_parts);
   const std::vector<std::int64_t> shape{num_experts, whole.data.size(0) / num_experts, whole.data.size(1)};
   whole.data = whole.data.view(shape);
   if (whole.grad.defined()) whole.grad = whole.grad.view(shape);
@@ -38,28 +43,35 @@ parallel::Rebuild if_selective(const PassContext& pass, const parallel::Rebuild&
 
 }  // namespace
 
-Layer::Layer(const config::ModelConfig& config, const ParameterStore& parameters, std::int64_t index)
-    : heads_{config.num_heads, config.num_kv_heads, config.sliding_window},
-      head_dim_(config.head_dim),
+Layer::Layer(const config::ModelConfig& config, const ParameterStore& parameters, const comm::MeshGroups& groups,
+             std::int64_t index)
+    : head_dim_(config.head_dim),
       num_experts_(config.is_mixture ? config.num_experts : 0),
       top_k_(config.top_k),
-      eps_(config.rms_norm_eps) {
+      eps_(config.rms_norm_eps),
+      ep_(&groups.ep()) {
   const std::string prefix = "model.layers." + std::to_string(index) + ".";
   const std::string self_attn = prefix + "self_attn.", mlp = prefix + "mlp.", moe = prefix + "block_sparse_moe.";
+  comm::Group& tp = groups.tp();
   input_norm_ = parameters[prefix + "input_layernorm.weight"];
   post_attention_norm_ = parameters[prefix + "post_attention_layernorm.weight"];
-  qkv_ = parallel::ColumnParallelLinear(
-      parameters.merged({self_attn + "q_proj.weight", self_attn + "k_proj.weight", self_attn + "v_proj.weight"}));
-  output_ = parallel::RowParallelLinear(parameters[self_attn + "o_proj.weight"]);
+  heads_ = {.num_heads = parameters[self_attn + "q_proj.weight"].data.size(0) / head_dim_,
+            .num_kv_heads = parameters[self_attn + "k_proj.weight"].data.size(0) / head_dim_,
+            .sliding_window = config.sliding_window};
+  qkv_ = {parameters.merged({self_attn + "q_proj.weight", self_attn + "k_proj.weight", self_attn + "v_proj.weight"}),
+          tp};
+  output_ = {parameters[self_attn + "o_proj.weight"], tp};
   if (num_experts_ == 0) {
-    gate_up_ = parallel::ColumnParallelLinear(parameters.merged({mlp + "gate_proj.weight", mlp + "up_proj.weight"}));
-    down_ = parallel::RowParallelLinear(parameters[mlp + "down_proj.weight"]);
+    gate_up_ = {parameters.merged({mlp + "gate_proj.weight", mlp + "up_proj.weight"}), tp};
+    down_ = {parameters[mlp + "down_proj.weight"], tp};
     return;
   }
   router_ = parameters[moe + "gate.weight"];
-  expert_gate_up_ =
-      parallel::GroupedLinear(per_expert(parameters, expert_names(moe, num_experts_, {"w1", "w3"}), num_experts_));
-  expert_down_ = parallel::GroupedLinear(per_expert(parameters, expert_names(moe, num_experts_, {"w2"}), num_experts_));
+  const auto names = [&](const std::vector<std::string>& parts) {
+    return expert_names(parameters, moe, num_experts_, parts);
+  };
+  expert_gate_up_ = parallel::GroupedLinear(per_expert(parameters, names({"w1", "w3"}), 2));
+  expert_down_ = parallel::GroupedLinear(per_expert(parameters, names({"w2"}), 1));
 }
 
 LayerOutput Layer::forward(const at::Tensor& residual_RD, const at::Tensor& delta_RD,
@@ -94,7 +106,7 @@ LayerOutput Layer::run(const at::Tensor& residual_RD, const at::Tensor& delta_RD
 
 at::Tensor Layer::attend(const at::Tensor& normed_RD, const parallel::Rebuild& rebuild, const PassContext& pass) const {
   const std::int64_t rotated = heads_.num_heads + heads_.num_kv_heads;
-  const at::Tensor qkv = qkv_(normed_RD, rebuild).view({normed_RD.size(0), rotated + heads_.num_kv_heads, head_dim_});
+  const at::Tensor qkv = qkv_(normed_RD, rebuild).view({-1, rotated + heads_.num_kv_heads, head_dim_});
   return output_(attention(apply_rope(qkv, rotated, pass.rope), heads_, pass.layout));
 }
 
@@ -110,10 +122,9 @@ void Layer::mix_experts(const at::Tensor& normed_RD, const parallel::Rebuild& re
   // In fp32 for every model dtype, and in transformers' order: softmax over all, top-k, renormalise.
   const auto [weight_RK, expert_RK] = at::topk(at::softmax(logits_RE, -1, at::kFloat), top_k_, -1);
   const at::Tensor normalised_RK = weight_RK / weight_RK.sum(-1, /*keepdim=*/true);
-  const parallel::TokenDispatcher dispatcher(expert_RK, num_experts_);
-  parallel::Rebuild dispatch_again;
-  if (rebuild) dispatch_again = [rebuild, dispatcher] { return dispatcher.dispatch(rebuild()); };
-  const at::Tensor gate_up = expert_gate_up_(dispatcher.dispatch(normed_RD), dispatcher.rows_E(), dispatch_again);
+  const parallel::TokenDispatcher dispatcher(expert_RK, num_experts_, *ep_);
+  const at::Tensor gate_up =
+      expert_gate_up_(dispatcher.dispatch(normed_RD), dispatcher.rows_E(), dispatcher.dispatch_again(rebuild));
   const GatedProduct gated = gated_product(gate_up, dispatcher.dispatch_weights(normalised_RK));
   output.delta_RD =
       dispatcher.combine(expert_down_(gated.product_RF, dispatcher.rows_E(), if_selective(pass, gated.rebuild)));

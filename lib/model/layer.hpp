@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "comm/mesh_groups.hpp"
 #include "config/model_config.hpp"
 #include "config/options.hpp"
 #include "model/attention.hpp"
@@ -28,7 +29,9 @@ struct LayerOutput {
 
 class Layer {
  public:
-  Layer(const config::ModelConfig& config, const parallel::ParameterStore& parameters, std::int64_t index);
+  /// `groups` outlive the layer. Heads and experts are those whose parameters are in the store.
+  Layer(const config::ModelConfig& config, const parallel::ParameterStore& parameters, const comm::MeshGroups& groups,
+        std::int64_t index);
   /// delta_RD may be undefined.
   LayerOutput forward(const at::Tensor& residual_RD, const at::Tensor& delta_RD,
                       const std::shared_ptr<const PassContext>& pass) const;
@@ -43,6 +46,7 @@ class Layer {
   AttentionHeads heads_;
   std::int64_t head_dim_, num_experts_, top_k_;
   double eps_;
+  comm::Group* ep_;
   parallel::Parameter input_norm_, post_attention_norm_, router_;
   parallel::ColumnParallelLinear qkv_, gate_up_;
   parallel::RowParallelLinear output_, down_;

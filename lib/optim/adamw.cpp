@@ -30,80 +30,114 @@ double sum_of_squares(const at::Tensor& flat) {
   return sum.item<double>();
 }
 
-}  // namespace
-
-AdamW::AdamW(parallel::ParameterStore& parameters, comm::Group& dp, const config::OptimOptions& options)
-    : parameters_(parameters), dp_(dp), options_(options) {
-  OSLER_CHECK(parameters.num_elements() % dp.size() == 0, parameters.num_elements(), " elements over ", dp.size(),
-              " ranks");
-  parameters_.allocate_grad();
-  shard_size_ = parameters.num_elements() / dp.size();
-  shard_begin_ = shard_size_ * dp.rank();
-  weight_shard_ = parameters_.data().narrow(0, shard_begin_, shard_size_);
-  grad_shard_ = parameters_.grad().narrow(0, shard_begin_, shard_size_);
-  const bool weights_are_masters = weight_shard_.scalar_type() == grad_shard_.scalar_type();
-  master_ = weights_are_masters ? weight_shard_ : weight_shard_.to(grad_shard_.scalar_type());
-  exp_avg_ = at::zeros_like(grad_shard_);
-  exp_avg_sq_ = at::zeros_like(grad_shard_);
+parallel::ParameterStore& with_gradients(parallel::ParameterStore& parameters) {
+  parameters.allocate_grad();
+  return parameters;
 }
 
-void AdamW::reduce_gradients() {
-  dp_.reduce_scatter(grad_shard_, parameters_.grad(), comm::ReduceOp::sum);
+}  // namespace
+
+AdamW::AdamW(parallel::ParameterStore& parameters, const comm::MeshGroups& groups, const config::OptimOptions& options)
+    : parameters_(with_gradients(parameters)), groups_(groups), options_(options), reduction_(parameters, groups) {
+  for (const parallel::Bucket& bucket : parameters_.buckets()) shards_.push_back(make_shard(bucket));
+}
+
+AdamW::Shard AdamW::make_shard(const parallel::Bucket& bucket) const {
+  Shard shard{.bucket = bucket, .sharers = &parallel::sharers_of(bucket, groups_)};
+  shard.weight = parallel::shard_of(parameters_.data(), bucket, *shard.sharers);
+  shard.grad = parallel::shard_of(parameters_.grad(), bucket, *shard.sharers);
+  shard.begin = bucket.begin + shard.weight.numel() * shard.sharers->rank();
+  const bool weights_are_masters = shard.weight.scalar_type() == shard.grad.scalar_type();
+  shard.master = weights_are_masters ? shard.weight : shard.weight.to(shard.grad.scalar_type());
+  shard.exp_avg = at::zeros_like(shard.grad);
+  shard.exp_avg_sq = at::zeros_like(shard.grad);
+  bool all_counted = true;
+  for (const Overlap& part : overlaps(shard)) {
+    if (part.parameter->spec.replica > 0) {
+      all_counted = false;
+    } else {
+      shard.counted.push_back(shard.grad.narrow(0, part.at, part.end - part.begin));
+    }
+  }
+  if (all_counted) shard.counted = {shard.grad};  // gaps hold zeros
+  return shard;
+}
+
+std::vector<AdamW::Overlap> AdamW::overlaps(const Shard& shard) const {
+  std::vector<Overlap> parts;
+  for (const parallel::Parameter& parameter : parameters_.parameters()) {
+    const std::int64_t begin = std::max(parameter.offset, shard.begin);
+    const std::int64_t end = std::min(parameter.offset + parameter.data.numel(), shard.begin + shard.weight.numel());
+    if (begin >= end) continue;
+    parts.push_back({&parameter, begin - parameter.offset, end - parameter.offset, begin - shard.begin});
+  }
+  return parts;
 }
 
 double AdamW::compute_grad_norm() {
-  return std::sqrt(dp_.all_reduce_value(sum_of_squares(grad_shard_), comm::ReduceOp::sum));
+  double sum = 0;
+  for (const Shard& shard : shards_)
+    for (const at::Tensor& part : shard.counted) sum += sum_of_squares(part);
+  return std::sqrt(groups_.world().all_reduce_value(sum, comm::ReduceOp::sum));
 }
 
 void AdamW::step(std::int64_t step, double learning_rate, double grad_scale) {
   OSLER_CHECK(step >= 1, "step ", step);
   // A pass of its own rather than the kernel's grad_scale, which is fp32 and divides: fp64 models stay exact.
-  if (grad_scale != 1) grad_shard_.mul_(grad_scale);
-  const std::int64_t decayed = std::clamp<std::int64_t>(parameters_.decay_end() - shard_begin_, 0, shard_size_);
-  update(0, decayed, step, learning_rate, options_.weight_decay);
-  update(decayed, shard_size_, step, learning_rate, 0);
+  if (grad_scale != 1)
+    for (Shard& shard : shards_) shard.grad.mul_(grad_scale);
+  update(/*decayed=*/true, step, learning_rate, options_.weight_decay);
+  update(/*decayed=*/false, step, learning_rate, 0);
   publish_weights();
 }
 
-void AdamW::update(std::int64_t begin, std::int64_t end, std::int64_t step, double learning_rate, double weight_decay) {
-  if (begin == end) return;
-  const auto part = [&](const at::Tensor& flat) { return std::vector<at::Tensor>{flat.narrow(0, begin, end - begin)}; };
-  const auto steps = at::full({}, static_cast<double>(step), master_.options().dtype(at::kFloat));
-  at::_fused_adamw_(part(master_), part(grad_shard_), part(exp_avg_), part(exp_avg_sq_), {}, {steps}, learning_rate,
-                    options_.beta1, options_.beta2, weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+void AdamW::update(bool decayed, std::int64_t step, double learning_rate, double weight_decay) {
+  std::vector<at::Tensor> masters, grads, exp_avgs, exp_avg_sqs, steps;
+  for (const Shard& shard : shards_) {
+    if (shard.bucket.decay != decayed) continue;
+    masters.push_back(shard.master);
+    grads.push_back(shard.grad);
+    exp_avgs.push_back(shard.exp_avg);
+    exp_avg_sqs.push_back(shard.exp_avg_sq);
+    steps.push_back(at::full({}, static_cast<double>(step), shard.master.options().dtype(at::kFloat)));
+  }
+  if (masters.empty()) return;
+  at::_fused_adamw_(masters, grads, exp_avgs, exp_avg_sqs, {}, steps, learning_rate, options_.beta1, options_.beta2,
+                    weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
 }
 
 void AdamW::publish_weights() {
-  if (!master_.is_same(weight_shard_)) weight_shard_.copy_(master_);
-  dp_.all_gather(parameters_.data(), weight_shard_);
+  for (Shard& shard : shards_) {
+    if (!shard.master.is_same(shard.weight)) shard.weight.copy_(shard.master);
+    at::Tensor whole = parameters_.data().narrow(0, shard.bucket.begin, shard.bucket.size);
+    shard.sharers->all_gather(whole, shard.weight);
+  }
 }
 
-std::vector<comm::ShardedTensor> AdamW::pieces(const std::string& group, const at::Tensor& shard) const {
-  std::vector<comm::ShardedTensor> result;
-  const DType dtype = comm::dtype_of(shard.scalar_type());
-  for (const auto& parameter : parameters_.parameters()) {
-    const std::int64_t begin = std::max(parameter.offset, shard_begin_);
-    const std::int64_t end = std::min(parameter.offset + parameter.data.numel(), shard_begin_ + shard_size_);
-    if (begin >= end) continue;
-    std::int64_t at = begin - shard_begin_;
-    for (auto& piece : plan::pieces_of_flat_range(group + parameter.name, dtype, parameter.data.sizes().vec(),
-                                                  begin - parameter.offset, end - parameter.offset)) {
+void AdamW::add_pieces(const std::string& group, const Shard& shard, const at::Tensor& values,
+                       std::vector<comm::ShardedTensor>& result) const {
+  const DType dtype = comm::dtype_of(values.scalar_type());
+  for (const Overlap& part : overlaps(shard)) {
+    const plan::ParameterSpec& spec = part.parameter->spec;
+    std::int64_t at = part.at;
+    for (auto& piece :
+         plan::pieces_of_flat_range(group + part.parameter->name, dtype, spec.extent, part.begin, part.end)) {
       const std::int64_t count = plan::num_elements(piece.extent);
-      const at::Tensor data = shard.narrow(0, at, count).view(piece.extent);
+      const at::Tensor data = values.narrow(0, at, count).view(piece.extent);
       at += count;
-      result.push_back({std::move(piece), data});
+      // From this rank's part of the tensor to the whole.
+      piece.global_shape = spec.shape;
+      for (std::size_t dim = 0; dim < spec.offset.size(); ++dim) piece.offset[dim] += spec.offset[dim];
+      result.push_back({.piece = std::move(piece), .data = data, .is_primary = spec.replica == 0});
     }
   }
-  return result;
 }
 
 std::vector<comm::ShardedTensor> AdamW::state() const {
-  std::vector<comm::ShardedTensor> result = pieces("optim/master/", master_);
-  for (const auto& [group, shard] :
-       {std::pair{"optim/exp_avg/", exp_avg_}, std::pair{"optim/exp_avg_sq/", exp_avg_sq_}}) {
-    auto more = pieces(group, shard);
-    std::move(more.begin(), more.end(), std::back_inserter(result));
-  }
+  std::vector<comm::ShardedTensor> result;
+  for (const Shard& shard : shards_) add_pieces("optim/master/", shard, shard.master, result);
+  for (const Shard& shard : shards_) add_pieces("optim/exp_avg/", shard, shard.exp_avg, result);
+  for (const Shard& shard : shards_) add_pieces("optim/exp_avg_sq/", shard, shard.exp_avg_sq, result);
   return result;
 }
 

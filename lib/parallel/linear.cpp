@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "parallel/rebuild.hpp"
+#include "parallel/regions.hpp"
 #include "parallel/weight_grad.hpp"
 
 namespace osler::parallel {
@@ -12,23 +13,49 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+/// What crosses tp around the product: nothing, the input's rows before it, or the output's rows after it.
+enum class Crossing { none, gather_input, scatter_output };
+
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, const Parameter& weight, const Rebuild& rebuild) {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, const Parameter& weight, const Rebuild& rebuild,
+                            comm::Group* tp, Crossing crossing) {
     save_input(ctx, x, rebuild);
+    save_group(ctx, *tp);
     ctx->saved_data["weight"] = weight.data;
     ctx->saved_data["grad"] = weight.grad;
-    return at::mm(x, weight.data.t());
+    ctx->saved_data["crossing"] = static_cast<std::int64_t>(crossing);
+    return product(x, weight.data, *tp, crossing);
   }
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
-    if (!dy[0].defined()) return {{}, {}, {}};
-    add_weight_grad(ctx->saved_data["grad"].toTensor(), dy[0], saved_input(ctx));
+  static at::Tensor product(const at::Tensor& x, const at::Tensor& weight, comm::Group& tp, Crossing crossing) {
+    if (crossing == Crossing::gather_input) return at::mm(gather_rows(x, tp), weight.t());
+    const at::Tensor y = at::mm(x, weight.t());
+    return crossing == Crossing::scatter_output ? reduce_scatter_rows(y, tp) : y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    if (!gradients[0].defined()) return {{}, {}, {}, {}, {}};
+    comm::Group& tp = saved_group(ctx);
+    const auto crossing = static_cast<Crossing>(ctx->saved_data["crossing"].toInt());
+    const bool gathers = crossing == Crossing::gather_input;
+    const at::Tensor dy = crossing == Crossing::scatter_output ? gather_rows(gradients[0], tp) : gradients[0];
+    const at::Tensor x = saved_input(ctx);
+    add_weight_grad(ctx->saved_data["grad"].toTensor(), dy, gathers ? gather_rows(x, tp) : x);
     at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = at::mm(dy[0], ctx->saved_data["weight"].toTensor());
+    if (ctx->needs_input_grad(0)) {
+      dx = at::mm(dy, ctx->saved_data["weight"].toTensor());
+      if (gathers) dx = reduce_scatter_rows(dx, tp);
+    }
     ctx->saved_data.clear();  // frees what a Rebuild captured as soon as it was used
-    return {dx, {}, {}};
+    return {dx, {}, {}, {}, {}};
   }
 };
+
+at::Tensor linear_over(const at::Tensor& x, const Parameter& weight, const Rebuild& rebuild, comm::Group& tp,
+                       Crossing crossing) {
+  if (!records_backward(weight)) return LinearFunction::product(x, weight.data, tp, crossing);
+  return LinearFunction::apply(x, weight, rebuild, &tp, crossing);
+}
 
 bool has_grouped_mm(const at::Tensor& x) {
   return x.is_cuda() && x.scalar_type() == at::kBFloat16;
@@ -95,8 +122,15 @@ bool records_backward(const Parameter& weight) {
 }
 
 at::Tensor linear(const at::Tensor& x_RD, const Parameter& weight, const Rebuild& rebuild) {
-  if (!records_backward(weight)) return at::mm(x_RD, weight.data.t());
-  return LinearFunction::apply(x_RD, weight, rebuild);
+  return linear_over(x_RD, weight, rebuild, comm::self_group(), Crossing::none);
+}
+
+at::Tensor ColumnParallelLinear::operator()(const at::Tensor& x_RD, const Rebuild& rebuild) const {
+  return linear_over(x_RD, weight_, rebuild, *tp_, Crossing::gather_input);
+}
+
+at::Tensor RowParallelLinear::operator()(const at::Tensor& x_RD, const Rebuild& rebuild) const {
+  return linear_over(x_RD, weight_, rebuild, *tp_, Crossing::scatter_output);
 }
 
 at::Tensor GroupedLinear::operator()(const at::Tensor& x_RD, const std::vector<std::int64_t>& rows_E,

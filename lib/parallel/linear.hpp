@@ -1,13 +1,14 @@
 // y = x W^T over parameters whose gradients accumulate in place. Megatron's names and roles: a column-parallel layer
-// owns rows of W (its output features), a row-parallel layer owns columns; the groups they will talk to have one rank
-// today, and it is here, not in the model, that communication will stand.
-// Source: Shoeybi et al. 2019 (Megatron-LM), section 3.
+// owns rows of W (its output features) and gathers the sequence's rows before the product, a row-parallel layer owns
+// columns and scatters the sum of the ranks' products over the sequence after it.
+// Source: Shoeybi et al. 2019 (Megatron-LM), section 3; Korthikanti et al. 2022, section 4.2.2.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <functional>
 
+#include "comm/group.hpp"
 #include "parallel/parameter.hpp"
 
 namespace osler::parallel {
@@ -19,31 +20,31 @@ using Rebuild = std::function<at::Tensor()>;
 /// True when a forward pass over `weight` records a backward: gradients are enabled and there is a buffer for them.
 bool records_backward(const Parameter& weight);
 
-/// x [R, D], weight [F, D] -> [R, F], x's dtype. Backward returns dx and adds dW to weight.grad.
+/// x [R, D], weight [F, D] -> [R, F], x's dtype. Backward returns dx and adds dW to weight.grad. *Local.*
 at::Tensor linear(const at::Tensor& x_RD, const Parameter& weight, const Rebuild& rebuild = {});
 
+/// [R/tp, D] -> [R, F/tp]. Keeps only its own rows and gathers the others again in backward. *Collective over tp.*
 class ColumnParallelLinear {
  public:
   ColumnParallelLinear() = default;
-  explicit ColumnParallelLinear(Parameter weight) : weight_(std::move(weight)) {}
-  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const {
-    return linear(x_RD, weight_, rebuild);
-  }
+  ColumnParallelLinear(Parameter weight, comm::Group& tp) : weight_(std::move(weight)), tp_(&tp) {}
+  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const;
 
  private:
   Parameter weight_;
+  comm::Group* tp_ = nullptr;
 };
 
+/// [R, D/tp] -> [R/tp, F]. *Collective over tp.*
 class RowParallelLinear {
  public:
   RowParallelLinear() = default;
-  explicit RowParallelLinear(Parameter weight) : weight_(std::move(weight)) {}
-  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const {
-    return linear(x_RD, weight_, rebuild);
-  }
+  RowParallelLinear(Parameter weight, comm::Group& tp) : weight_(std::move(weight)), tp_(&tp) {}
+  at::Tensor operator()(const at::Tensor& x_RD, const Rebuild& rebuild = {}) const;
 
  private:
   Parameter weight_;
+  comm::Group* tp_ = nullptr;
 };
 
 /// Rows sorted by expert through one weight per expert: [R, D] x [E, F, D] -> [R, F]; rows_E[e] rows belong to expert e

@@ -24,35 +24,39 @@ at::Tensor view_of(const at::Tensor& flat, std::int64_t offset, const std::vecto
   return flat.narrow(0, offset, plan::num_elements(shape)).view(shape);
 }
 
+bool same_kind(const Bucket& a, const Bucket& b) {
+  return a.layer == b.layer && a.is_expert == b.is_expert && a.decay == b.decay;
+}
+
 }  // namespace
 
 ParameterStore::ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options,
-                               std::int64_t num_shards) {
-  OSLER_CHECK(num_shards > 0, "num_shards ", num_shards);
+                               Sharers sharers) {
+  OSLER_CHECK(sharers.dense > 0 && sharers.experts > 0, sharers.dense, " and ", sharers.experts, " sharers");
   std::int64_t end = 0;
-  bool seen_undecayed = false;
+  const auto close_bucket = [&] {
+    if (buckets_.empty()) return;
+    Bucket& last = buckets_.back();
+    last.size = rounded_up(end - last.begin, kAlignment * (last.is_expert ? sharers.experts : sharers.dense));
+    end = last.begin + last.size;
+  };
   for (const auto& spec : specs) {
-    OSLER_CHECK(!(spec.decay && seen_undecayed), spec.name, " is decayed but follows one that is not");
-    if (!spec.joins_previous) end = rounded_up(end, kAlignment);
-    if (!spec.decay && !seen_undecayed) {
-      seen_undecayed = true;
-      end = rounded_up(end, kAlignment);
-      decay_end_ = end;
+    const Bucket its{.layer = spec.layer, .is_expert = spec.expert >= 0, .decay = spec.decay};
+    if (buckets_.empty() || !same_kind(buckets_.back(), its)) {
+      OSLER_CHECK(!spec.joins_previous, spec.name, " opens a bucket but joins the parameter before it");
+      close_bucket();
+      buckets_.push_back(its);
+      buckets_.back().begin = end;
     }
+    if (!spec.joins_previous) end = rounded_up(end, kAlignment);
     OSLER_CHECK(index_.emplace(spec.name, parameters_.size()).second, "two parameters named ", spec.name);
-    Parameter parameter;
-    parameter.name = spec.name;
-    parameter.decay = spec.decay;
-    parameter.offset = end;
-    parameters_.push_back(std::move(parameter));
-    end += plan::num_elements(spec.shape);
+    parameters_.push_back({.name = spec.name, .spec = spec, .offset = end});
+    end += plan::num_elements(spec.extent);
   }
-  if (!seen_undecayed) decay_end_ = end;
-  num_elements_ = rounded_up(end, kAlignment * num_shards);
+  close_bucket();
+  num_elements_ = end;
   data_ = at::zeros({num_elements_}, options.requires_grad(false));
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    parameters_[i].data = view_of(data_, parameters_[i].offset, specs[i].shape);
-  }
+  for (auto& parameter : parameters_) parameter.data = view_of(data_, parameter.offset, parameter.spec.extent);
 }
 
 const Parameter& ParameterStore::operator[](const std::string& name) const {
@@ -69,19 +73,13 @@ void ParameterStore::allocate_grad() {
   if (grad_.defined()) return;
   grad_ = at::zeros({num_elements_}, data_.options().dtype(accumulation_type(data_.scalar_type())));
   for (auto& parameter : parameters_) {
-    parameter.grad = view_of(grad_, parameter.offset, parameter.data.sizes().vec());
+    parameter.grad = view_of(grad_, parameter.offset, parameter.spec.extent);
   }
 }
 
 void ParameterStore::zero_grad() {
   OSLER_CHECK(grad_.defined(), "zero_grad before allocate_grad");
   grad_.zero_();
-}
-
-std::int64_t ParameterStore::num_parameters() const {
-  std::int64_t count = 0;
-  for (const auto& parameter : parameters_) count += parameter.data.numel();
-  return count;
 }
 
 Parameter ParameterStore::merged(const std::vector<std::string>& names) const {
@@ -92,13 +90,13 @@ Parameter ParameterStore::merged(const std::vector<std::string>& names) const {
   std::int64_t end = first.offset + first.data.numel();
   Parameter whole;
   whole.name = first.name;
-  whole.decay = first.decay;
+  whole.spec = first.spec;
   whole.offset = first.offset;
   for (std::size_t i = 1; i < names.size(); ++i) {
     const Parameter& next = (*this)[names[i]];
     OSLER_CHECK(next.offset == end, next.name, " does not follow ", names[i - 1], " in memory");
-    OSLER_CHECK(next.decay == first.decay && next.data.sizes().slice(1) == first.data.sizes().slice(1), next.name,
-                " cannot be merged with ", first.name);
+    OSLER_CHECK(next.spec.decay == first.spec.decay && next.data.sizes().slice(1) == first.data.sizes().slice(1),
+                next.name, " cannot be merged with ", first.name);
     shape[0] += next.data.size(0);
     end += next.data.numel();
     whole.name += "+" + next.name;
@@ -108,30 +106,14 @@ Parameter ParameterStore::merged(const std::vector<std::string>& names) const {
   return whole;
 }
 
-Parameter ParameterStore::stacked(const std::vector<std::string>& names) const {
-  for (const auto& name : names) {
-    OSLER_CHECK((*this)[name].data.sizes() == (*this)[names.front()].data.sizes(), name, " differs in shape from ",
-                names.front());
-  }
-  Parameter whole = merged(names);
-  std::vector<std::int64_t> shape = whole.data.sizes().vec();
-  const auto count = static_cast<std::int64_t>(names.size());
-  shape[0] /= count;
-  shape.insert(shape.begin(), count);
-  whole.data = whole.data.view(shape);
-  if (whole.grad.defined()) whole.grad = whole.grad.view(shape);
-  return whole;
-}
-
-std::vector<comm::ShardedTensor> whole_tensors(const ParameterStore& parameters, const std::string& group) {
+std::vector<comm::ShardedTensor> tensors_of(const ParameterStore& parameters, const std::string& group) {
   std::vector<comm::ShardedTensor> tensors;
   for (const Parameter& parameter : parameters.parameters()) {
-    const std::vector<std::int64_t> shape = parameter.data.sizes().vec();
     tensors.push_back({.piece = {.name = group + parameter.name,
                                  .dtype = comm::dtype_of(parameter.data.scalar_type()),
-                                 .global_shape = shape,
-                                 .offset = std::vector<std::int64_t>(shape.size(), 0),
-                                 .extent = shape},
+                                 .global_shape = parameter.spec.shape,
+                                 .offset = parameter.spec.offset,
+                                 .extent = parameter.spec.extent},
                        .data = parameter.data});
   }
   return tensors;

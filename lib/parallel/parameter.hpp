@@ -1,7 +1,7 @@
-// Where the parameters and their gradients live. All parameters of a model share one flat buffer in the model dtype and
-// one flat gradient buffer in the accumulation dtype (fp32; fp64 for fp64 models); a Parameter is a pair of views.
-// Why flat: projections that read the same input lie side by side and run as one GEMM, gradients accumulate in place,
-// the optimizer updates one slice per dp rank, reduce-scatter and all-gather need no copies.
+// Where the parameters and their gradients live. All parameters that a rank holds share one flat buffer in the model
+// dtype and one flat gradient buffer in the accumulation dtype (fp32; fp64 for fp64 models); a Parameter is a pair of
+// views. Why flat: projections that read the same input lie side by side and run as one GEMM, gradients accumulate in
+// place, and each bucket of the buffers is reduced, sharded and gathered without copies.
 // Local: nothing here communicates.
 #pragma once
 
@@ -19,19 +19,34 @@ namespace osler::parallel {
 
 struct Parameter {
   std::string name;
-  at::Tensor data;  ///< view into ParameterStore::data(), model dtype, never requires_grad
+  at::Tensor data;  ///< view into ParameterStore::data(), model dtype, spec.extent, never requires_grad
   at::Tensor grad;  ///< view into ParameterStore::grad(), accumulation dtype, same shape
-  bool decay = true;
+  plan::ParameterSpec spec;
   std::int64_t offset = 0;  ///< elements from the start of the flat buffers
+};
+
+/// A stretch of the flat buffers that is reduced and gathered at once and optimized alike: the dense matrices of one
+/// layer, its experts, the embedding, the head, all norms.
+struct Bucket {
+  std::int64_t begin = 0;   ///< elements
+  std::int64_t size = 0;    ///< elements; a multiple of kAlignment times the ranks that share it
+  std::int64_t layer = -1;  ///< complete once this layer's backward is through; -1: once all of it is
+  bool is_expert = false;   ///< shared by the ranks of edp rather than dp
+  bool decay = true;
+};
+
+/// How many ranks share the optimizer state of dense parameters (dp) and of experts (edp).
+struct Sharers {
+  std::int64_t dense = 1;
+  std::int64_t experts = 1;
 };
 
 class ParameterStore {
  public:
   /// Lays the specs out in the order given. A spec that `joins_previous` follows without a gap, whatever the sizes, so
-  /// that the run can be merged(); every other start is aligned to kAlignment elements. Gaps hold zeros. The total is
-  /// padded to a multiple of kAlignment * num_shards. All `decay` specs must precede all others, so that one index
-  /// separates them; throws InternalError when they do not.
-  ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options, std::int64_t num_shards = 1);
+  /// that the run can be merged(); every other start is aligned to kAlignment elements. A new bucket begins where
+  /// layer, kind or decay change. Gaps hold zeros.
+  ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options, Sharers sharers = {});
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& operator[](const std::string& name) const;  ///< throws InternalError when absent
@@ -41,28 +56,26 @@ class ParameterStore {
   at::Tensor& grad() { return grad_; }  ///< flat, accumulation dtype; allocated by allocate_grad()
   void allocate_grad();                 ///< zero-filled; not needed for evaluation
   void zero_grad();
-  std::int64_t num_elements() const { return num_elements_; }  ///< padded
-  std::int64_t decay_end() const { return decay_end_; }        ///< [0, decay_end) is decayed
-  std::int64_t num_parameters() const;                         ///< unpadded
+  const std::vector<Bucket>& buckets() const { return buckets_; }  ///< they tile the buffers
+  std::int64_t num_elements() const { return num_elements_; }      ///< padded
 
   /// One tensor over several parameters that lie side by side: [sum of dim 0, ...] (q, k, v; gate, up; experts as
   /// [E, F, D]). Throws InternalError unless they are adjacent. Same for data and grad.
   Parameter merged(const std::vector<std::string>& names) const;
-  /// Stacks adjacent parameters of equal shape along a new dim 0.
-  Parameter stacked(const std::vector<std::string>& names) const;
 
   static constexpr std::int64_t kAlignment = 64;  ///< elements; keeps every row start on a cache line for GEMM
 
  private:
   std::vector<Parameter> parameters_;
+  std::vector<Bucket> buckets_;
   std::map<std::string, std::size_t> index_;
   at::Tensor data_;
   at::Tensor grad_;
   std::int64_t num_elements_ = 0;
-  std::int64_t decay_end_ = 0;
 };
 
-/// Every parameter as one whole piece named `group` + its name, for checkpoint::Weights. Shares the store's memory.
-std::vector<comm::ShardedTensor> whole_tensors(const ParameterStore& parameters, const std::string& group);
+/// Every parameter as the piece that this rank holds of it, named `group` + its name, for loading. Shares the store's
+/// memory.
+std::vector<comm::ShardedTensor> tensors_of(const ParameterStore& parameters, const std::string& group);
 
 }  // namespace osler::parallel

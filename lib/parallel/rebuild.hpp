@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "comm/group.hpp"
 #include "parallel/linear.hpp"
 
 namespace osler::parallel {
@@ -35,6 +36,14 @@ inline at::Tensor saved_input(torch::autograd::AutogradContext* ctx) {
   const auto found = ctx->saved_data.find("rebuild");
   if (found == ctx->saved_data.end()) return ctx->get_saved_variables().at(0);
   return static_cast<RebuildHolder*>(found->second.toCapsule().get())->make();
+}
+
+/// The group a Function communicates over in backward; it outlives the graph.
+inline void save_group(torch::autograd::AutogradContext* ctx, comm::Group& group) {
+  ctx->saved_data["group"] = reinterpret_cast<std::int64_t>(&group);
+}
+inline comm::Group& saved_group(torch::autograd::AutogradContext* ctx) {
+  return *reinterpret_cast<comm::Group*>(ctx->saved_data["group"].toInt());
 }
 
 }  // namespace osler::parallel

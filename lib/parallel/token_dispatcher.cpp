@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <numeric>
+
 #include "base/error.hpp"
+#include "parallel/rebuild.hpp"
 #include "parallel/rows.hpp"
 
 namespace osler::parallel {
@@ -69,8 +72,8 @@ at::Tensor sum_over_choices(const at::Tensor& y, const at::Tensor& place, std::i
   return out;
 }
 
-// Dispatch and combine are each other's transpose: copy rows out, and sum the copies.
-struct DispatchFunction : torch::autograd::Function<DispatchFunction> {
+// Copying a token's row to its K places and summing the K copies are each other's transpose.
+struct CopyOutFunction : torch::autograd::Function<CopyOutFunction> {
   static at::Tensor forward(AutogradContext* ctx, at::Tensor x, at::Tensor source, at::Tensor place,
                             std::int64_t top_k) {
     ctx->saved_data["place"] = place;
@@ -79,14 +82,12 @@ struct DispatchFunction : torch::autograd::Function<DispatchFunction> {
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
     if (!dy[0].defined()) return {{}, {}, {}, {}};
-    return {sum_over_choices(dy[0].contiguous(), ctx->saved_data["place"].toTensor(), ctx->saved_data["top_k"].toInt()),
-            {},
-            {},
-            {}};
+    const at::Tensor place = ctx->saved_data["place"].toTensor();
+    return {sum_over_choices(dy[0].contiguous(), place, ctx->saved_data["top_k"].toInt()), {}, {}, {}};
   }
 };
 
-struct CombineFunction : torch::autograd::Function<CombineFunction> {
+struct SumCopiesFunction : torch::autograd::Function<SumCopiesFunction> {
   static at::Tensor forward(AutogradContext* ctx, at::Tensor y, at::Tensor source, at::Tensor place,
                             std::int64_t top_k) {
     ctx->saved_data["source"] = source;
@@ -98,41 +99,131 @@ struct CombineFunction : torch::autograd::Function<CombineFunction> {
   }
 };
 
+/// Rows in another order: `from` says where each row of the result comes from, `to` where each row of x went.
+struct ReorderFunction : torch::autograd::Function<ReorderFunction> {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, at::Tensor from, at::Tensor to) {
+    ctx->saved_data["to"] = to;
+    return x.index_select(0, from);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
+    if (!dy[0].defined()) return {{}, {}, {}};
+    return {dy[0].index_select(0, ctx->saved_data["to"].toTensor()), {}, {}};
+  }
+};
+
+using Rows = std::vector<std::int64_t>;
+
+at::Tensor exchanged(const at::Tensor& x, const Rows& sent_P, const Rows& received_P, comm::Group& ep) {
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape[0] = std::accumulate(received_P.begin(), received_P.end(), std::int64_t{0});
+  at::Tensor received = at::empty(shape, x.options());
+  ep.all_to_all(received, received_P, x.contiguous(), sent_P);
+  return received;
+}
+
+/// The first sent_P[0] rows go to rank 0, and so on; backward sends the gradients back.
+struct ExchangeFunction : torch::autograd::Function<ExchangeFunction> {
+  static at::Tensor forward(AutogradContext* ctx, at::Tensor x, const Rows& sent_P, const Rows& received_P,
+                            comm::Group* ep) {
+    save_group(ctx, *ep);
+    ctx->saved_data["sent"] = sent_P;
+    ctx->saved_data["received"] = received_P;
+    return exchanged(x, sent_P, received_P, *ep);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
+    const Rows sent_P = ctx->saved_data["sent"].toIntVector(), received_P = ctx->saved_data["received"].toIntVector();
+    return {exchanged(dy[0], received_P, sent_P, saved_group(ctx)), {}, {}, {}};
+  }
+};
+
+at::Tensor on_device_of(const std::vector<std::int64_t>& values, const at::Tensor& like) {
+  return at::tensor(values, at::kLong).to(like.device(), /*non_blocking=*/true);
+}
+
 }  // namespace
 
-TokenDispatcher::TokenDispatcher(const at::Tensor& expert_TK, std::int64_t num_experts) : top_k_(expert_TK.size(1)) {
+TokenDispatcher::TokenDispatcher(const at::Tensor& expert_TK, std::int64_t num_experts, comm::Group& ep)
+    : ep_(&ep), top_k_(expert_TK.size(1)) {
   const at::NoGradGuard no_grad;
+  OSLER_CHECK(num_experts % ep.size() == 0, num_experts, " experts over ", ep.size(), " ranks");
   const at::Tensor expert = expert_TK.reshape({-1});
-  const at::Tensor counts = at::bincount(expert, {}, num_experts).to(at::kCPU);
-  OSLER_CHECK(counts.size(0) == num_experts, "an expert outside [0, ", num_experts, ")");
-  std::vector<std::int64_t> shift_E;  // padding before each expert's rows
-  std::int64_t routed = 0, total = 0;
-  for (std::int64_t e = 0; e < num_experts; ++e) {
-    const std::int64_t rows = counts.const_data_ptr<std::int64_t>()[e];
-    shift_E.push_back(total - routed);
-    rows_E_.push_back(padded(rows));
-    routed += rows;
-    total += rows_E_.back();
-  }
-  const auto [sorted, order] = at::sort(expert, /*stable=*/true, 0, /*descending=*/false);
-  const at::Tensor shift = at::tensor(shift_E, at::kLong).to(expert.device());
-  const at::Tensor row = at::arange(routed, expert.options()) + shift.index_select(0, sorted);
+  const at::Tensor order = std::get<1>(at::sort(expert, /*stable=*/true, 0, /*descending=*/false));
   place_TK_ = at::empty_like(order);
-  place_TK_.scatter_(0, order, row);
-  source_R_ = at::zeros({total}, expert.options());
-  source_R_.scatter_(0, row, at::div(order, top_k_, "floor"));
+  place_TK_.scatter_(0, order, at::arange(order.size(0), order.options()));
+  source_S_ = at::div(order, top_k_, "floor");
+  const at::Tensor counts_E = at::bincount(expert, {}, num_experts);
+  OSLER_CHECK(counts_E.size(0) == num_experts, "an expert outside [0, ", num_experts, ")");
+  exchange_counts(counts_E);
+  if (ep.size() > 1) return;
+  // Nothing is sent: tokens go straight to their experts' rows.
+  place_TK_ = row_of_received_.index_select(0, place_TK_);
+  source_S_ = order.numel() == 0 ? source_S_ : source_S_.index_select(0, received_of_R_);
+}
+
+void TokenDispatcher::exchange_counts(const at::Tensor& counts_E) {
+  const std::int64_t num_ranks = ep_->size(), num_local = counts_E.size(0) / num_ranks;
+  at::Tensor counts_PE = at::empty_like(counts_E);  // by sender, of this rank's experts
+  const Rows equal(static_cast<std::size_t>(num_ranks), num_local);
+  ep_->all_to_all(counts_PE, equal, counts_E, equal);
+  const auto sums_of_blocks = [&](const at::Tensor& counts) {
+    const at::Tensor sums = counts.view({num_ranks, num_local}).sum(1);
+    return Rows(sums.const_data_ptr<std::int64_t>(), sums.const_data_ptr<std::int64_t>() + num_ranks);
+  };
+  const at::Tensor sent = counts_E.cpu(), received = counts_PE.cpu();
+  sent_P_ = sums_of_blocks(sent);
+  received_P_ = sums_of_blocks(received);
+  lay_out_received(
+      Rows(received.const_data_ptr<std::int64_t>(), received.const_data_ptr<std::int64_t>() + received.numel()));
+}
+
+/// Received rows come by sender and, within a sender, by expert; the experts want them by expert and then by sender.
+void TokenDispatcher::lay_out_received(const std::vector<std::int64_t>& counts_PE) {
+  const auto num_ranks = static_cast<std::size_t>(ep_->size()), num_local = counts_PE.size() / num_ranks;
+  Rows first_PE(counts_PE.size());  // first received row of each (sender, expert)
+  std::exclusive_scan(counts_PE.begin(), counts_PE.end(), first_PE.begin(), std::int64_t{0});
+  Rows received_of_R,
+      row_of_received(static_cast<std::size_t>(std::accumulate(counts_PE.begin(), counts_PE.end(), std::int64_t{0})));
+  for (std::size_t e = 0; e < num_local; ++e) {
+    const auto begin = static_cast<std::int64_t>(received_of_R.size());
+    for (std::size_t p = 0; p < num_ranks; ++p) {
+      const std::int64_t first = first_PE[p * num_local + e], count = counts_PE[p * num_local + e];
+      for (std::int64_t received = first; received < first + count; ++received) {
+        row_of_received[static_cast<std::size_t>(received)] = static_cast<std::int64_t>(received_of_R.size());
+        received_of_R.push_back(received);
+      }
+    }
+    rows_E_.push_back(padded(static_cast<std::int64_t>(received_of_R.size()) - begin));
+    received_of_R.resize(static_cast<std::size_t>(begin + rows_E_.back()), 0);
+  }
+  received_of_R_ = on_device_of(received_of_R, place_TK_);
+  row_of_received_ = on_device_of(row_of_received, place_TK_);
 }
 
 at::Tensor TokenDispatcher::dispatch(const at::Tensor& x_TD) const {
-  return DispatchFunction::apply(x_TD, source_R_, place_TK_, top_k_);
+  const at::Tensor rows = CopyOutFunction::apply(x_TD, source_S_, place_TK_, top_k_);
+  if (ep_->size() == 1) return rows;
+  const at::Tensor received = ExchangeFunction::apply(rows, sent_P_, received_P_, ep_);
+  return ReorderFunction::apply(received, received_of_R_, row_of_received_);
+}
+
+Rebuild TokenDispatcher::dispatch_again(const Rebuild& rebuild) const {
+  if (!rebuild || ep_->size() > 1) return {};
+  return [rebuild, source = source_S_] { return rebuild().index_select(0, source); };
 }
 
 at::Tensor TokenDispatcher::combine(const at::Tensor& y_RD) const {
-  return CombineFunction::apply(y_RD, source_R_, place_TK_, top_k_);
+  if (ep_->size() == 1) return SumCopiesFunction::apply(y_RD, source_S_, place_TK_, top_k_);
+  const at::Tensor received = ReorderFunction::apply(y_RD, row_of_received_, received_of_R_);
+  const at::Tensor rows = ExchangeFunction::apply(received, received_P_, sent_P_, ep_);
+  return SumCopiesFunction::apply(rows, source_S_, place_TK_, top_k_);
 }
 
 at::Tensor TokenDispatcher::dispatch_weights(const at::Tensor& weight_TK) const {
-  return at::zeros({source_R_.size(0)}, weight_TK.options()).scatter(0, place_TK_, weight_TK.reshape({-1}));
+  const at::Tensor flat = weight_TK.reshape({-1});
+  const at::Tensor sorted = at::zeros({source_S_.size(0)}, flat.options()).scatter(0, place_TK_, flat);
+  if (ep_->size() == 1) return sorted;
+  const at::Tensor received = ExchangeFunction::apply(sorted, sent_P_, received_P_, ep_);
+  return at::zeros({received_of_R_.size(0)}, flat.options()).scatter(0, row_of_received_, received);
 }
 
 }  // namespace osler::parallel

@@ -12,9 +12,6 @@ namespace {
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;  // a config.json has a few kB
 
 void require_available(const RunSpec& spec) {
-  if (spec.parallel.tp != 1 || spec.parallel.ep != 1)
-    throw ConfigError("parallel.tp = ", spec.parallel.tp, ", parallel.ep = ", spec.parallel.ep,
-                      ": this version trains over data-parallel ranks only; set both to 1");
   if (spec.checkpoint.async)
     throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
 }
@@ -57,14 +54,15 @@ void check_source(const data::TokenSource& source, const Inputs& inputs, const s
                     "...); tokenize it again, or correct model.tokenizer");
 }
 
-void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256, const comm::Group& ranks) {
+void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256, std::int64_t rank) {
   inputs.mixture = std::make_shared<const data::Mixture>(spec.data, spec.run.seed);
   if (tokenizer_sha256.empty()) tokenizer_sha256 = inputs.mixture->sources().front().tokenizer_sha256();
   for (const auto& source : inputs.mixture->sources()) check_source(source, inputs, tokenizer_sha256);
+  const std::int64_t dp_rank = rank / inputs.mesh.tp;
   for (const auto& set : spec.data.validation) {
     const data::TokenSource source(set.name, set.path, spec.data.sequence_length);
     check_source(source, inputs, tokenizer_sha256);
-    inputs.validation.push_back({set.name, validation_batches(source, spec.data, ranks.rank(), ranks.size())});
+    inputs.validation.push_back({set.name, validation_batches(source, spec.data, dp_rank, inputs.mesh.dp)});
   }
 }
 
@@ -78,7 +76,7 @@ Inputs open_inputs(const RunSpec& spec, comm::World& world) {
     RunDirectory(spec.run.dir).require_possible();
     open_model(spec, inputs);
     inputs.mesh = plan::build_mesh(ranks.size(), inputs.model_config, spec.parallel, spec.data);
-    open_data(spec, inputs, open_tokenizer(spec, inputs), ranks);
+    open_data(spec, inputs, open_tokenizer(spec, inputs), ranks.rank());
   });
   return inputs;
 }

@@ -43,7 +43,7 @@ std::string Trainer::samples_sha(const GlobalBatch& batch) {
     for (const auto& sample : micro_batch.samples)
       ids += text_of(sample.source, ":", sample.epoch, ":", sample.window, " ");
   std::string all;
-  for (const auto& part : ranks_.all_gather_bytes(ids)) all += part;
+  for (const auto& part : groups_.dp().all_gather_bytes(ids)) all += part;
   return sha256_hex(all).substr(0, 16);
 }
 
@@ -52,7 +52,7 @@ double Trainer::model_flops_utilisation(double tokens_per_second) const {
   const double peak = world_.device().is_cpu() ? 0 : plan::peak_flops(spec_.cluster.gpu, spec_.parallel.dtype);
   if (peak == 0) return NAN;
   return plan::flops_per_token(inputs_.model_config, spec_.data.sequence_length) * tokens_per_second /
-         (peak * ranks_.size());
+         (peak * groups_.world().size());
 }
 
 void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, double grad_norm, Verdict verdict) {
@@ -90,7 +90,7 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
   row["tokens_per_second"] = tokens_per_second;
   const double mfu = model_flops_utilisation(tokens_per_second);
   row["mfu"] = mfu;  // null where it is nan
-  const std::int64_t memory = ranks_.all_reduce_value(peak_memory_bytes(world_.device()), comm::ReduceOp::max);
+  const std::int64_t memory = groups_.world().all_reduce_value(peak_memory_bytes(world_.device()), comm::ReduceOp::max);
   row["memory_bytes"] = memory;
   row["step_time_s"] = step_time_s;
   metrics_->append(row);

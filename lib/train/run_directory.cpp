@@ -44,12 +44,12 @@ void RunDirectory::mark_done(std::int64_t step) const {
   publish_file(done(), text_of("step ", step, " ", utc_timestamp(), "\n"));
 }
 
-std::string run_description(const std::string& program_version, const std::vector<std::string>& hosts, int dp_size,
-                            std::int64_t resumed_step) {
+std::string run_description(const std::string& program_version, const std::vector<std::string>& hosts,
+                            const plan::Mesh& mesh, std::int64_t resumed_step) {
   const nlohmann::ordered_json description = {
       {"version", program_version},
       {"world_size", hosts.size()},
-      {"layout", {{"dp", dp_size}, {"tp", 1}, {"ep", 1}}},
+      {"layout", {{"dp", mesh.dp}, {"tp", mesh.tp}, {"edp", mesh.edp}, {"ep", mesh.ep}}},
       {"hosts", hosts},
       {"resumed_step", resumed_step},
       {"start_time", utc_timestamp()},

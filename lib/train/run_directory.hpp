@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "plan/mesh.hpp"
+
 namespace osler::train {
 
 class RunDirectory {
@@ -28,8 +30,8 @@ class RunDirectory {
 };
 
 /// Provenance: version, world size, layout, one host name per rank, start time.
-std::string run_description(const std::string& program_version, const std::vector<std::string>& hosts, int dp_size,
-                            std::int64_t resumed_step);
+std::string run_description(const std::string& program_version, const std::vector<std::string>& hosts,
+                            const plan::Mesh& mesh, std::int64_t resumed_step);
 
 /// This machine's name.
 std::string host_name();

@@ -20,12 +20,13 @@ constexpr std::int64_t kMostSkippedInARow = 3;
 Trainer::State Trainer::take_step() {
   const GlobalBatch batch = next_global_batch();
   for (const data::Batch& micro_batch : batch.micro_batches) {
-    const ForwardPass pass = forward(micro_batch);
+    const bool is_last = &micro_batch == &batch.micro_batches.back();
+    const ForwardPass pass = forward(micro_batch, is_last ? start_reduction_ : nullptr);
     const at::Tensor loss = compute_loss(pass, batch);
     loss.backward();
   }
   optimizer_->reduce_gradients();
-  const StepTotals totals = stats_.reduce(ranks_, stop_wishes());
+  const StepTotals totals = stats_.reduce(groups_.world(), stop_wishes());
   const double grad_norm = optimizer_->compute_grad_norm();
   const Verdict verdict = check_finite(totals, grad_norm);
   if (verdict == Verdict::finite) optimizer_->step(step_ + 1 - skipped_, learning_rate(), clip_scale(grad_norm));
@@ -34,15 +35,14 @@ Trainer::State Trainer::take_step() {
 }
 
 Trainer::GlobalBatch Trainer::next_global_batch() {
-  log::set_identity(
-      ranks_.rank(), ranks_.size(),
-      text_of("rank ", ranks_.rank(), "/", ranks_.size(), " dp", ranks_.rank(), " step ", step_ + 1, " ", host_));
+  log::set_identity(groups_.world().rank(), groups_.world().size(), place_text());
+  comm::Group& dp = groups_.dp();
   GlobalBatch batch;
-  batch.micro_batches = inputs_.mixture->batches_of_step(step_, ranks_.rank(), ranks_.size());
+  batch.micro_batches = inputs_.mixture->batches_of_step(step_, dp.rank(), dp.size());
   std::int64_t num_supervised = 0;
   for (const auto& micro_batch : batch.micro_batches) num_supervised += micro_batch.num_supervised;
-  batch.num_supervised = ranks_.all_reduce_value(num_supervised, comm::ReduceOp::sum);
-  batch.num_micro_batches = static_cast<std::int64_t>(batch.micro_batches.size()) * ranks_.size();
+  batch.num_supervised = dp.all_reduce_value(num_supervised, comm::ReduceOp::sum);
+  batch.num_micro_batches = static_cast<std::int64_t>(batch.micro_batches.size()) * dp.size();
   if (batch.num_supervised == 0)
     fail_together<DataError>("step ", step_ + 1,
                              ": no token of the global batch is supervised; check the data sources");
@@ -51,9 +51,16 @@ Trainer::GlobalBatch Trainer::next_global_batch() {
   return batch;
 }
 
-Trainer::ForwardPass Trainer::forward(const data::Batch& batch) {
+/// "rank 5/16 dp2 tp1 ep1 step 1200 node7": what a message of this rank begins with.
+std::string Trainer::place_text() const {
+  return text_of("rank ", groups_.world().rank(), "/", groups_.world().size(), " dp", groups_.dp().rank(), " tp",
+                 groups_.tp().rank(), " ep", groups_.ep().rank(), " step ", step_ + 1, " ", host_);
+}
+
+Trainer::ForwardPass Trainer::forward(const data::Batch& batch,
+                                      const std::function<void(std::int64_t)>& on_layer_done) {
   DeviceBatch rows = to_device(batch, world_.device());
-  model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout);
+  model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout, {}, on_layer_done);
   return {batch, std::move(rows), std::move(output)};
 }
 
@@ -63,7 +70,7 @@ at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& glo
   const double token_scale = 1.0 / static_cast<double>(global.num_supervised);
   const double router_scale = 1.0 / static_cast<double>(global.num_micro_batches);
   const loss::LossSum token_loss =
-      loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, token_scale);
+      loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, token_scale, groups_.tp());
   stats_.add(pass.batch, token_loss);
   at::Tensor objective = token_loss.scaled;
   if (pass.output.router.logits_RE.empty()) return objective;
@@ -73,7 +80,7 @@ at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& glo
       spec_.router.aux_coefficient < 0 ? model.router_aux_coefficient : spec_.router.aux_coefficient;
   const loss::RouterLoss router =
       loss::router_loss(pass.output.router.logits_RE, pass.output.router.expert_RK, model.num_experts, model.top_k,
-                        spec_.router.aux_loss, spec_.router.z_coefficient > 0);
+                        spec_.router.aux_loss, spec_.router.z_coefficient > 0, groups_.tp());
   stats_.add(router, pass.output.router.expert_RK);
   if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient * router_scale);
   if (router.z.defined()) objective = objective + router.z * (spec_.router.z_coefficient * router_scale);

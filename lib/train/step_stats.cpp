@@ -16,13 +16,14 @@ bool StepTotals::is_finite() const {
          std::isfinite(z_loss);
 }
 
-StepStats::StepStats(std::int64_t num_sources, std::int64_t num_layers, std::int64_t num_experts, c10::Device device)
-    : num_sources_(num_sources),
-      num_layers_(num_experts > 0 ? num_layers : 0),
-      num_experts_(num_experts),
-      load_begin_(num_sources + 2),
+StepStats::StepStats(const Shape& shape, const comm::MeshGroups& groups, c10::Device device)
+    : counts_losses_(groups.tp().rank() == 0),
+      num_sources_(shape.num_sources),
+      num_layers_(shape.num_experts > 0 ? shape.num_layers : 0),
+      num_experts_(shape.num_experts),
+      load_begin_(shape.num_sources + 2),
       sums_(at::zeros({load_begin_ + num_layers_ * num_experts_}, at::TensorOptions(device).dtype(at::kDouble))),
-      tokens_S_(static_cast<std::size_t>(num_sources), 0.0) {}
+      tokens_S_(static_cast<std::size_t>(shape.num_sources), 0.0) {}
 
 void StepStats::reset() {
   sums_.zero_();
@@ -30,6 +31,7 @@ void StepStats::reset() {
 }
 
 void StepStats::add(const data::Batch& batch, const loss::LossSum& token_loss) {
+  if (!counts_losses_) return;
   const auto num_rows = static_cast<std::int64_t>(batch.source_B.size());
   const at::Tensor supervised_B = batch.labels_BT.ne(loss::kIgnoreLabel).sum(1);
   // A product with a one-hot matrix adds in a fixed order, which scatter_add on a GPU does not.
@@ -44,8 +46,8 @@ void StepStats::add(const data::Batch& batch, const loss::LossSum& token_loss) {
 }
 
 void StepStats::add(const loss::RouterLoss& router_loss, const std::vector<at::Tensor>& expert_RK) {
-  if (router_loss.aux.defined()) sums_[num_sources_].add_(router_loss.aux.detach().to(at::kDouble));
-  if (router_loss.z.defined()) sums_[num_sources_ + 1].add_(router_loss.z.detach().to(at::kDouble));
+  if (counts_losses_ && router_loss.aux.defined()) sums_[num_sources_].add_(router_loss.aux.detach().to(at::kDouble));
+  if (counts_losses_ && router_loss.z.defined()) sums_[num_sources_ + 1].add_(router_loss.z.detach().to(at::kDouble));
   for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
     const at::Tensor expert = expert_RK[static_cast<std::size_t>(layer)].flatten();
     // Counts are whole numbers below 2^53: exact in any order.

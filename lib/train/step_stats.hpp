@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "comm/group.hpp"
+#include "comm/mesh_groups.hpp"
 #include "data/batch.hpp"
 #include "loss/cross_entropy.hpp"
 #include "loss/router_loss.hpp"
@@ -36,8 +36,12 @@ struct StepTotals {
 
 class StepStats {
  public:
-  /// num_layers and num_experts are 0 for models without a router.
-  StepStats(std::int64_t num_sources, std::int64_t num_layers, std::int64_t num_experts, c10::Device device);
+  struct Shape {
+    std::int64_t num_sources = 1, num_layers = 0, num_experts = 0;  ///< layers and experts: 0 without a router
+  };
+  /// What all tp ranks know alike (token and router losses) is counted by the first of them, what each knows of its own
+  /// rows (loads) by all.
+  StepStats(const Shape& shape, const comm::MeshGroups& groups, c10::Device device);
   void reset();
   /// Adds one micro-batch. Deterministic; no synchronisation with the device.
   void add(const data::Batch& batch, const loss::LossSum& token_loss);
@@ -46,6 +50,7 @@ class StepStats {
   StepTotals reduce(comm::Group& group, const StopWishes& wishes);
 
  private:
+  bool counts_losses_;
   std::int64_t num_sources_;
   std::int64_t num_layers_;
   std::int64_t num_experts_;

@@ -29,6 +29,14 @@ DType dtype_of(config::Precision precision) {
   throw InternalError("unknown precision");
 }
 
+/// "8 ranks", "8 ranks: dp 4 x tp 2, edp 2 x ep 4"
+std::string layout_text(const plan::Mesh& mesh) {
+  std::string text = text_of(mesh.world, mesh.world == 1 ? " rank" : " ranks");
+  if (mesh.tp > 1 || mesh.ep > 1) text += text_of(": dp ", mesh.dp, " x tp ", mesh.tp);
+  if (mesh.ep > 1) text += text_of(", edp ", mesh.edp, " x ep ", mesh.ep);
+  return text;
+}
+
 at::TensorOptions tensor_options(const RunSpec& spec, c10::Device device) {
   return at::TensorOptions(device).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
 }
@@ -39,15 +47,18 @@ Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const S
     : spec_(spec),
       inputs_(std::move(inputs)),
       world_(world),
-      ranks_(world.ranks()),
+      groups_(world.ranks(), inputs_.mesh),
       directory_(spec.run.dir),
-      parameters_(plan::parameter_specs(inputs_.model_config), tensor_options(spec, world.device()), ranks_.size()),
-      stats_(static_cast<std::int64_t>(inputs_.mixture->sources().size()), inputs_.model_config.num_layers,
-             inputs_.model_config.num_experts, world.device()),
+      parameters_(plan::parameter_specs_of_rank(inputs_.model_config, inputs_.mesh, groups_.world().rank()),
+                  tensor_options(spec, world.device()), {.dense = inputs_.mesh.dp, .experts = inputs_.mesh.edp}),
+      stats_({.num_sources = static_cast<std::int64_t>(inputs_.mixture->sources().size()),
+              .num_layers = inputs_.model_config.num_layers,
+              .num_experts = inputs_.model_config.num_experts},
+             groups_, world.device()),
       signals_(signals),
       time_limit_(spec.run.max_hours) {
   parameters_.allocate_grad();
-  model_ = std::make_unique<model::Model>(inputs_.model_config, parameters_, spec_.parallel.recompute);
+  model_ = std::make_unique<model::Model>(inputs_.model_config, parameters_, spec_.parallel.recompute, groups_);
   start_or_resume();
 }
 
@@ -61,29 +72,29 @@ void Trainer::start_or_resume() {
       const checkpoint::Reader reader(*newest);
       require_same_run(reader.state(), run_state(), *newest);
       restore(reader.state());
-      optimizer_ = std::make_unique<optim::AdamW>(parameters_, ranks_, spec_.optim);
+      optimizer_ = std::make_unique<optim::AdamW>(parameters_, groups_, spec_.optim);
       reader.load(optimizer_->state());
       for (const auto& line : differences(reader.state().run_config, spec_.resolved_ini))
         log::info("changed since ", *newest, ": ", line);
     } else {
       if (inputs_.weights)
-        inputs_.weights->load(parallel::whole_tensors(parameters_, "model/"));
+        inputs_.weights->load(parallel::tensors_of(parameters_, "model/"));
       else
         model::initialize(parameters_, inputs_.model_config, spec_.run.seed);
-      optimizer_ = std::make_unique<optim::AdamW>(parameters_, ranks_, spec_.optim);
+      optimizer_ = std::make_unique<optim::AdamW>(parameters_, groups_, spec_.optim);
     }
   });
   if (newest) optimizer_->publish_weights();
   log::info(newest            ? "resumed from " + *newest
             : inputs_.weights ? "weights from " + inputs_.weights->directory()
                               : "random initialisation, seed " + text_of(spec_.run.seed),
-            ", ", parameters_.num_parameters(), " parameters, ", ranks_.size(), " ranks");
+            ", ", plan::count_parameters(inputs_.model_config).total, " parameters, ", layout_text(inputs_.mesh));
 
   const auto hosts = world_.host().all_gather_bytes(host_name());
   const MetricsRole role = world_.host().rank() == 0 ? MetricsRole::writer : MetricsRole::silent;
   comm::agree_after(world_.host(), [&] {
     if (role == MetricsRole::writer)
-      directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, ranks_.size(), step_));
+      directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, inputs_.mesh, step_));
     metrics_ = std::make_unique<MetricsFile>(directory_.metrics(), newest ? step_ : -1, role);
   });
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "comm/mesh_groups.hpp"
 #include "comm/world.hpp"
 #include "loss/cross_entropy.hpp"
 #include "model/model.hpp"
@@ -57,12 +59,13 @@ class Trainer {
   // The step (step.cpp)
   State take_step();
   GlobalBatch next_global_batch();
-  ForwardPass forward(const data::Batch& batch);
+  ForwardPass forward(const data::Batch& batch, const std::function<void(std::int64_t)>& on_layer_done = {});
   at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global);
   Verdict check_finite(const StepTotals& totals, double grad_norm);
   double clip_scale(double grad_norm) const;
   double learning_rate() const;
   StopWishes stop_wishes() const;
+  std::string place_text() const;
   State finish_step(const StopWishes& wishes);
 
   // Reports (report.cpp)
@@ -94,12 +97,16 @@ class Trainer {
   const RunSpec spec_;
   const Inputs inputs_;
   comm::World& world_;
-  comm::Group& ranks_;
+  const comm::MeshGroups groups_;
   const RunDirectory directory_;
   const std::string host_ = host_name();
   parallel::ParameterStore parameters_;
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<optim::AdamW> optimizer_;  ///< built once the weights are there: masters are copies of them
+  /// Lets the reduction of a layer's gradients begin while backward goes on.
+  const std::function<void(std::int64_t)> start_reduction_ = [this](std::int64_t layer) {
+    optimizer_->start_reduction(layer);
+  };
   StepStats stats_;
   std::unique_ptr<MetricsFile> metrics_;
   const StopSignals& signals_;

@@ -13,14 +13,15 @@ Trainer::State Trainer::validate() {
   nlohmann::ordered_json row = {{"step", step_}, {"tokens", run_state().tokens}};
   std::string line;
   for (const auto& set : inputs_.validation) {
-    StepStats stats(1, 0, 0, world_.device());
+    StepStats stats({.num_sources = 1}, groups_, world_.device());
     for (const auto& batch : set.batches) {
       const ForwardPass pass = forward(batch);
       data::Batch of_one_source = batch;
       of_one_source.source_B.assign(batch.source_B.size(), 0);
-      stats.add(of_one_source, loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, 1.0));
+      stats.add(of_one_source,
+                loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, 1.0, groups_.tp()));
     }
-    const double loss = stats.reduce(ranks_, {}).loss();
+    const double loss = stats.reduce(groups_.world(), {}).loss();
     row["valid/" + set.name] = loss;
     line += text_of("  ", set.name, " ", loss);
   }

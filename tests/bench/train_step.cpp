@@ -89,12 +89,11 @@ class Bench {
   Bench(const config::ModelConfig& config, DType dtype, std::int64_t batch, std::int64_t length,
         config::Recompute recompute)
       : store_(plan::parameter_specs(config), at::TensorOptions().dtype(comm::scalar_type_of(dtype))),
-        model_(config, store_, recompute),
-        self_(comm::make_self_group()) {
+        model_(config, store_, recompute) {
     model::initialize(store_, config, 1);
     store_.allocate_grad();
     options_.learning_rate = 1e-4;
-    adamw_ = std::make_unique<optim::AdamW>(store_, *self_, options_);
+    adamw_ = std::make_unique<optim::AdamW>(store_, comm::single(), options_);
     at::manual_seed(0);
     tokens_ = at::randint(config.vocab_size, {batch * length}, at::kLong);
     labels_ = tokens_.view({batch, length}).roll(-1, 1);
@@ -132,7 +131,6 @@ class Bench {
  private:
   parallel::ParameterStore store_;
   model::Model model_;
-  std::unique_ptr<comm::Group> self_;
   config::OptimOptions options_;
   std::unique_ptr<optim::AdamW> adamw_;
   at::Tensor tokens_, labels_, positions_;

@@ -61,16 +61,6 @@ void write_tensor(const Case& c, const std::string& name, const at::Tensor& tens
   file.write(static_cast<const char*>(values.const_data_ptr()), values.numel() * 8);
 }
 
-void load_weights(const checkpoint::Weights& weights, parallel::ParameterStore& store, DType dtype) {
-  std::vector<comm::ShardedTensor> into;
-  for (const auto& parameter : store.parameters()) {
-    const auto shape = parameter.data.sizes().vec();
-    into.push_back(
-        {{"model/" + parameter.name, dtype, shape, std::vector<std::int64_t>(shape.size(), 0), shape}, parameter.data});
-  }
-  weights.load(into);
-}
-
 class Runner {
  public:
   Runner(const Case& c, const config::ModelConfig& config, parallel::ParameterStore& store, config::Recompute recompute)
@@ -107,12 +97,11 @@ class Runner {
 };
 
 json train(const Case& c, Runner& runner, parallel::ParameterStore& store) {
-  const auto self = comm::make_self_group();
   config::OptimOptions options;
   const json& spec = c.spec.at("optimizer");
   options.beta1 = spec.at("beta1"), options.beta2 = spec.at("beta2"), options.eps = spec.at("eps");
   options.weight_decay = spec.at("weight_decay");
-  optim::AdamW adamw(store, *self, options);
+  optim::AdamW adamw(store, comm::single(), options);
   json losses = json::array();
   for (std::int64_t step = 1; step <= spec.at("steps").get<std::int64_t>(); ++step) {
     store.zero_grad();
@@ -131,7 +120,7 @@ void run_case(const fs::path& directory) {
   const auto config = config::parse_model_config(weights.model_config(), "config.json");
   const DType dtype = dtype_from_name(c.spec.at("dtype").get<std::string>());
   parallel::ParameterStore store(plan::parameter_specs(config), at::TensorOptions().dtype(comm::scalar_type_of(dtype)));
-  load_weights(weights, store, dtype);
+  weights.load(parallel::tensors_of(store, "model/"));
   const bool with_gradients = c.spec.value("gradients", true);
   if (with_gradients) store.allocate_grad();
   const std::string recompute = c.spec.value("recompute", "none");

@@ -17,6 +17,12 @@ comm::Group& dp() {
   return tests::world().host();
 }
 
+/// All ranks along dp.
+const comm::MeshGroups& groups() {
+  static const comm::MeshGroups all(dp(), {.world = dp().size(), .dp = dp().size(), .edp = dp().size()});
+  return all;
+}
+
 // Odd shapes, so that parts begin and end inside rows, and a norm that no part boundary respects.
 const std::vector<plan::ParameterSpec> kSpecs = {{.name = "a", .shape = {13, 7, 3}},
                                                  {.name = "b", .shape = {3, 7}, .joins_previous = true},
@@ -24,7 +30,8 @@ const std::vector<plan::ParameterSpec> kSpecs = {{.name = "a", .shape = {13, 7, 
                                                  {.name = "norm", .shape = {77}, .decay = false}};
 
 at::Tensor global_gradient(const parallel::Parameter& parameter, std::int64_t step) {
-  return at::cos(at::arange(parameter.data.numel(), at::kDouble) * 0.37 + static_cast<double>(step + parameter.offset))
+  return at::cos(at::arange(parameter.data.numel(), at::kDouble) * 0.37 +
+                 static_cast<double>(step + parameter.data.numel()))
       .view(parameter.data.sizes());
 }
 
@@ -45,15 +52,14 @@ void train(parallel::ParameterStore& store, AdamW& optimizer, int num_ranks, int
 }
 
 TEST(ShardedAdamW, TenStepsEqualThoseOfOneRank) {
-  parallel::ParameterStore sharded(kSpecs, at::TensorOptions().dtype(at::kDouble), dp().size());
+  parallel::ParameterStore sharded(kSpecs, at::TensorOptions().dtype(at::kDouble), {.dense = dp().size()});
   set_weights(sharded);
-  AdamW optimizer(sharded, dp(), {});
+  AdamW optimizer(sharded, groups(), {});
   train(sharded, optimizer, dp().size(), dp().rank());
 
-  const auto self = comm::make_self_group();
   parallel::ParameterStore whole(kSpecs, at::TensorOptions().dtype(at::kDouble));
   set_weights(whole);
-  AdamW reference(whole, *self, {});
+  AdamW reference(whole, comm::single(), {});
   train(whole, reference, 1, 0);
   for (const auto& parameter : whole.parameters()) {
     EXPECT_LT((parameter.data - sharded[parameter.name].data).abs().max().item<double>(), 1e-12) << parameter.name;
@@ -61,9 +67,9 @@ TEST(ShardedAdamW, TenStepsEqualThoseOfOneRank) {
 }
 
 TEST(ShardedAdamW, Bf16WeightsAreTheRoundedMastersOnEveryRank) {
-  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kBFloat16), dp().size());
+  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kBFloat16), {.dense = dp().size()});
   set_weights(store);
-  AdamW optimizer(store, dp(), {});
+  AdamW optimizer(store, groups(), {});
   train(store, optimizer, dp().size(), dp().rank());
   at::Tensor lowest = store.data().clone();
   at::Tensor highest = store.data().clone();
@@ -82,8 +88,8 @@ TEST(ShardedAdamW, Bf16WeightsAreTheRoundedMastersOnEveryRank) {
 }
 
 TEST(ShardedAdamW, StateTilesEveryTensorExactlyOnce) {
-  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kFloat), dp().size());
-  AdamW optimizer(store, dp(), {});
+  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kFloat), {.dense = dp().size()});
+  AdamW optimizer(store, groups(), {});
   std::map<std::string, at::Tensor> times_covered;
   for (const std::string group : {"master", "exp_avg", "exp_avg_sq"}) {
     for (const auto& parameter : store.parameters()) {
@@ -107,8 +113,8 @@ TEST(ShardedAdamW, StateTilesEveryTensorExactlyOnce) {
 }
 
 TEST(ShardedAdamW, NormAndNonFiniteAreSeenByAllRanks) {
-  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kFloat), dp().size());
-  AdamW optimizer(store, dp(), {});
+  parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kFloat), {.dense = dp().size()});
+  AdamW optimizer(store, groups(), {});
   double squares = 0;
   for (const auto& parameter : store.parameters()) {
     parameter.grad.copy_(global_gradient(parameter, 1) / dp().size());

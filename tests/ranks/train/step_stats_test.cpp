@@ -29,7 +29,7 @@ Share share_of(int rank) {
 
 TEST(StepStats, EveryRankHoldsTheSumsOfAll) {
   auto& ranks = tests::world().ranks();
-  StepStats stats(2, 1, 3, at::kCPU);
+  StepStats stats({.num_sources = 2, .num_layers = 1, .num_experts = 3}, comm::single(), at::kCPU);
   const Share share = share_of(ranks.rank());
   stats.add(share.batch, share.loss);
   loss::RouterLoss router;
@@ -55,7 +55,7 @@ TEST(StepStats, EveryRankHoldsTheSumsOfAll) {
 TEST(StepStats, OneRanksWishAndOneRanksNanReachAll) {
   auto& ranks = tests::world().ranks();
   const int odd_one = ranks.size() - 1;
-  StepStats stats(2, 0, 0, at::kCPU);
+  StepStats stats({.num_sources = 2, .num_layers = 0, .num_experts = 0}, comm::single(), at::kCPU);
   Share share = share_of(ranks.rank());
   if (ranks.rank() == odd_one) share.loss.loss_R[1] = std::numeric_limits<float>::quiet_NaN();
   stats.add(share.batch, share.loss);

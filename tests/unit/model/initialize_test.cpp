@@ -27,7 +27,8 @@ config::ModelConfig tiny() {
 TEST(Initialize, IsKeyedBySeedAndNameAndNothingElse) {
   const auto config = tiny();
   const auto specs = plan::parameter_specs(config);
-  parallel::ParameterStore a(specs, at::kFloat), other_layout(specs, at::kFloat, 3), other_seed(specs, at::kFloat);
+  parallel::ParameterStore a(specs, at::kFloat), other_layout(specs, at::kFloat, {.dense = 3}),
+      other_seed(specs, at::kFloat);
   initialize(a, config, 5);
   initialize(other_layout, config, 5);
   initialize(other_seed, config, 6);

@@ -41,8 +41,7 @@ void expect_formula(at::ScalarType type, double tolerance) {
   parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(type));
   for (const auto& parameter : store.parameters())
     parameter.data.copy_(gradient_at(99, parameter.data.numel()).view(parameter.data.sizes()));
-  const auto group = comm::make_self_group();
-  AdamW optimizer(store, *group, options());
+  AdamW optimizer(store, comm::single(), options());
   std::vector<std::vector<Scalar>> expected;
   for (const auto& parameter : store.parameters()) {
     const at::Tensor start = parameter.data.to(at::kDouble).view(-1);
@@ -58,7 +57,7 @@ void expect_formula(at::ScalarType type, double tolerance) {
       parameter.grad.copy_(gradient.view(parameter.data.sizes()));
       for (std::size_t i = 0; i < expected[p].size(); ++i) {
         expected[p][i].step(options(), step, learning_rate,
-                            gradient[static_cast<std::int64_t>(i)].item<double>() * kGradScale, parameter.decay);
+                            gradient[static_cast<std::int64_t>(i)].item<double>() * kGradScale, parameter.spec.decay);
       }
     }
     optimizer.reduce_gradients();
@@ -92,8 +91,7 @@ TEST(AdamW, KeepsFp32MastersOfBf16Weights) {
 
 TEST(AdamW, StateSharesMemoryAndPublishes) {
   parallel::ParameterStore store(kSpecs, at::TensorOptions().dtype(at::kBFloat16));
-  const auto group = comm::make_self_group();
-  AdamW optimizer(store, *group, options());
+  AdamW optimizer(store, comm::single(), options());
   for (const auto& tensor : optimizer.state()) tensor.data.fill_(1.5);
   optimizer.publish_weights();
   for (const auto& parameter : store.parameters())
@@ -102,8 +100,7 @@ TEST(AdamW, StateSharesMemoryAndPublishes) {
 
 TEST(AdamW, GradNormIsTheNormAndKeepsNotANumber) {
   parallel::ParameterStore store({{.name = "big", .shape = {100, 101}}}, at::TensorOptions().dtype(at::kFloat));
-  const auto group = comm::make_self_group();
-  AdamW optimizer(store, *group, options());
+  AdamW optimizer(store, comm::single(), options());
   const at::Tensor gradient = gradient_at(1, 10100);
   store["big"].grad.copy_(gradient.view({100, 101}));
   EXPECT_NEAR(optimizer.compute_grad_norm(), gradient.norm().item<double>(), 1e-4);

@@ -20,6 +20,7 @@ const Precision kPrecisions[] = {{at::kDouble, 1e-13}, {at::kFloat, 1e-5}, {at::
 Parameter random_parameter(at::IntArrayRef shape, at::ScalarType type) {
   Parameter parameter;
   parameter.name = "w";
+  parameter.spec = {.name = "w", .shape = shape.vec()};
   parameter.data = at::randn(shape, at::kDouble).to(type);
   parameter.grad = at::zeros(shape, type == at::kDouble ? at::kDouble : at::kFloat);
   return parameter;
@@ -64,7 +65,7 @@ TEST(Linear, RecordsNothingWithoutGradients) {
     EXPECT_FALSE(linear(x, w).requires_grad());
   }
   w.grad = at::Tensor();
-  EXPECT_FALSE(VocabParallelEmbedding(w)(at::tensor({0, 2})).requires_grad());
+  EXPECT_FALSE(VocabParallelEmbedding(w, comm::self_group())(at::tensor({0, 2})).requires_grad());
   const c10::InferenceMode inference;
   EXPECT_NO_THROW(linear(at::randn({2, 4}), w));
 }
@@ -97,7 +98,8 @@ TEST(Embedding, AddsRowsOfRepeatedTokens) {
   for (const auto& [type, tolerance] : kPrecisions) {
     const Parameter table = random_parameter({5, 3}, type);
     const at::Tensor tokens = at::tensor({4, 1, 4, 4}, at::kLong);
-    const at::Tensor y = VocabParallelEmbedding(table)(tokens), dy = at::randn({4, 3}, at::kDouble).to(type);
+    const at::Tensor y = VocabParallelEmbedding(table, comm::self_group())(tokens),
+                     dy = at::randn({4, 3}, at::kDouble).to(type);
     EXPECT_TRUE(at::equal(y, table.data.index_select(0, tokens)));
     y.backward(dy);
     const at::Tensor d = dy.to(at::kDouble);
@@ -121,7 +123,7 @@ TEST(TokenDispatcher, SendsEveryChoiceOnceAndBringsItBack) {
       const std::int64_t experts = 6, tokens = 17, width = 21;  // odd width: the tail of the row loops
       const at::Tensor expert =
           std::get<1>(at::topk(at::rand({tokens, experts - 1}), top_k, -1));  // the last one gets none
-      const TokenDispatcher dispatcher(expert, experts);
+      const TokenDispatcher dispatcher(expert, experts, comm::self_group());
       std::int64_t total = 0;
       for (const auto n : dispatcher.rows_E()) total += n;
       EXPECT_EQ(total, tokens * top_k);
@@ -146,7 +148,7 @@ TEST(TokenDispatcher, PaddingOfLargeExpertsAddsNothing) {
   at::manual_seed(4);
   const std::int64_t tokens = 601;
   const at::Tensor expert = at::stack({at::zeros({tokens}, at::kLong), at::arange(tokens).remainder(7) + 1}, 1);
-  const TokenDispatcher dispatcher(expert, 8);
+  const TokenDispatcher dispatcher(expert, 8, comm::self_group());
   EXPECT_EQ(dispatcher.rows_E()[0], 608);  // 601 up to a multiple of 32
   EXPECT_EQ(dispatcher.rows_E()[1], 86);   // small experts stay as they are
   const Parameter w = random_parameter({8, 5, 6}, at::kDouble);

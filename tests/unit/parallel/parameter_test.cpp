@@ -22,18 +22,16 @@ at::TensorOptions options_of(at::ScalarType type) {
 }
 
 TEST(ParameterStore, AlignsRunsAndKeepsTheirMembersTogether) {
-  const ParameterStore store(odd_specs(), options_of(at::kFloat), 3);
+  const ParameterStore store(odd_specs(), options_of(at::kFloat), {.dense = 3});
   EXPECT_EQ(store["q"].offset, 0);
   EXPECT_EQ(store["k"].offset, 21);
   EXPECT_EQ(store["v"].offset, 35);
   EXPECT_EQ(store["o"].offset, 64);
-  EXPECT_EQ(store["norm"].offset, 128);
-  EXPECT_EQ(store.decay_end(), 128);
-  EXPECT_EQ(store.num_elements(), 192);  // 135, padded to 64 * 3
-  EXPECT_EQ(store.num_parameters(), 21 + 14 + 14 + 21 + 7);
+  EXPECT_EQ(store["norm"].offset, 192);  // 85 elements before it, padded to 64 * 3
+  EXPECT_EQ(store.num_elements(), 384);
 }
 
-TEST(ParameterStore, MergedAndStackedShareMemoryWithTheirParts) {
+TEST(ParameterStore, MergedSharesMemoryWithItsParts) {
   ParameterStore store(odd_specs(), options_of(at::kDouble));
   store.allocate_grad();
   store.data().copy_(at::arange(store.num_elements(), options_of(at::kDouble)));
@@ -43,11 +41,8 @@ TEST(ParameterStore, MergedAndStackedShareMemoryWithTheirParts) {
   qkv.grad.fill_(2);
   EXPECT_EQ(store["v"].grad.sum().item<double>(), 28);
   EXPECT_EQ(store.grad().sum().item<double>(), 98);  // nothing outside the run was touched
-  const Parameter kv = store.stacked({"k", "v"});
-  EXPECT_EQ(kv.data.sizes(), (std::vector<std::int64_t>{2, 2, 7}));
-  EXPECT_TRUE(at::equal(kv.data[1], store["v"].data));
   store.zero_grad();
-  EXPECT_EQ(kv.grad.abs().sum().item<double>(), 0);
+  EXPECT_EQ(qkv.grad.abs().sum().item<double>(), 0);
 }
 
 TEST(ParameterStore, AccumulatesInFp32OrFp64) {
@@ -65,11 +60,40 @@ TEST(ParameterStore, RefusesWhatIsNotSideBySide) {
   const ParameterStore store(odd_specs(), options_of(at::kFloat));
   EXPECT_THROW(store.merged({"q", "v"}), InternalError);
   EXPECT_THROW(store.merged({"v", "o"}), InternalError);
-  EXPECT_THROW(store.stacked({"q", "k"}), InternalError);
   EXPECT_THROW(store["absent"], InternalError);
-  auto misordered = odd_specs();
-  misordered.front().decay = false;
-  EXPECT_THROW(ParameterStore(misordered, options_of(at::kFloat)), InternalError);
+  auto split = odd_specs();
+  split[1].layer = 1;  // "k" joins "q", but belongs to another bucket
+  EXPECT_THROW(ParameterStore(split, options_of(at::kFloat)), InternalError);
+}
+
+TEST(ParameterStore, BucketsTileTheBuffersByLayerKindAndDecay) {
+  std::vector<plan::ParameterSpec> specs;
+  specs.push_back({.name = "embedding", .shape = {10, 7}});
+  for (std::int64_t layer = 0; layer < 2; ++layer) {
+    const std::string of = std::to_string(layer);
+    specs.push_back({.name = "q" + of, .shape = {5, 7}, .layer = layer});
+    specs.push_back({.name = "gate" + of, .shape = {4, 7}, .layer = layer});
+    specs.push_back({.name = "w1" + of, .shape = {9, 7}, .layer = layer, .expert = 0});
+  }
+  specs.push_back({.name = "head", .shape = {10, 7}});
+  specs.push_back({.name = "norm", .shape = {7}, .decay = false});
+  const ParameterStore store(specs, options_of(at::kFloat), {.dense = 4, .experts = 2});
+  const auto& buckets = store.buckets();
+  ASSERT_EQ(buckets.size(), 7u);
+  std::int64_t end = 0;
+  for (const Bucket& bucket : buckets) {
+    EXPECT_EQ(bucket.begin, end);
+    EXPECT_EQ(bucket.size % (ParameterStore::kAlignment * (bucket.is_expert ? 2 : 4)), 0);
+    end += bucket.size;
+  }
+  EXPECT_EQ(end, store.num_elements());
+  EXPECT_EQ(buckets[0].layer, -1);
+  EXPECT_EQ(buckets[2].layer, 0);
+  EXPECT_TRUE(buckets[2].is_expert);
+  EXPECT_EQ(buckets[3].layer, 1);
+  EXPECT_FALSE(buckets[3].is_expert);
+  EXPECT_TRUE(buckets[5].decay);
+  EXPECT_FALSE(buckets[6].decay);
 }
 
 }  // namespace

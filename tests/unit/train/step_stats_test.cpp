@@ -23,7 +23,7 @@ data::Batch two_rows() {
 
 TEST(StepStats, SplitsLossAndTokensBySource) {
   const auto group = comm::make_self_group();
-  StepStats stats(3, 0, 0, at::kCPU);
+  StepStats stats({.num_sources = 3, .num_layers = 0, .num_experts = 0}, comm::single(), at::kCPU);
   loss::LossSum loss;
   loss.loss_R = at::tensor({0.5, 0.25, 0.0, 2.0, 0.0, 0.0}, at::kFloat);
   for (int micro_batch = 0; micro_batch < 2; ++micro_batch) stats.add(two_rows(), loss);
@@ -42,7 +42,7 @@ TEST(StepStats, SplitsLossAndTokensBySource) {
 
 TEST(StepStats, CountsRoutedRowsPerLayerAndExpert) {
   const auto group = comm::make_self_group();
-  StepStats stats(1, 2, 3, at::kCPU);
+  StepStats stats({.num_sources = 1, .num_layers = 2, .num_experts = 3}, comm::single(), at::kCPU);
   loss::RouterLoss router;
   router.aux = at::scalar_tensor(2.5, at::kFloat);
   const std::vector<at::Tensor> experts = {at::tensor({0, 1, 0, 2}, at::kLong).view({2, 2}),
@@ -59,7 +59,7 @@ TEST(StepStats, CountsRoutedRowsPerLayerAndExpert) {
 TEST(StepStats, SeesEveryKindOfNonFiniteLoss) {
   const auto group = comm::make_self_group();
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    StepStats stats(2, 0, 0, at::kCPU);
+    StepStats stats({.num_sources = 2, .num_layers = 0, .num_experts = 0}, comm::single(), at::kCPU);
     loss::LossSum loss;
     loss.loss_R = at::tensor({0.5, 0.25, 0.0, 2.0, 0.0, 0.0}, at::kFloat);
     loss.loss_R[3] = bad;
