@@ -20,20 +20,42 @@ enum class ReduceOp { sum, max, min };
 class Pending {
  public:
   virtual ~Pending() = default;
+  /// On the host: blocks until it is done and throws what went wrong in it. On a GPU: the current stream goes on after
+  /// it. Once.
   virtual void wait() = 0;
 };
+
+/// One that is over already.
 class Done final : public Pending {
  public:
   void wait() override {}
 };
 
+/// Bytes that this rank has sent to other ranks in tensor collectives; the control plane is not counted. n ranks:
+///   all_gather, reduce_scatter  (n - 1) * bytes of the shard
+///   all_reduce                  bytes + (n - 2) * bytes of this rank's part of plan::split_range: the parts of others,
+///                               then the reduced part to n - 1 ranks
+///   all_to_all                  bytes of the rows that go to others
+///   broadcast                   (n - 1) * bytes at the root
+struct Traffic {
+  std::int64_t all_reduce = 0;
+  std::int64_t reduce_scatter = 0;
+  std::int64_t all_gather = 0;
+  std::int64_t all_to_all = 0;
+  std::int64_t broadcast = 0;
+
+  std::int64_t total() const { return all_reduce + reduce_scatter + all_gather + all_to_all + broadcast; }
+  bool operator==(const Traffic&) const = default;
+};
+
+/// The public functions check, trace and count, the same for all kinds of groups; the kinds override the protected
+/// ones.
 class Group {
  public:
-  std::unique_ptr<Pending> start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) {
-    reduce_scatter(shard, full, op);
-    return std::make_unique<Done>();
-  }
+  Group();
   virtual ~Group() = default;
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
@@ -42,16 +64,25 @@ class Group {
   /// In place, equal on all ranks. *Collective.* On the host bf16 and fp16 are summed in fp32 and rounded once, and
   /// every sum runs in rank order, so that it depends on nothing but the addends; NCCL chooses its own order and
   /// precision.
-  virtual void all_reduce(at::Tensor& tensor, ReduceOp op) = 0;
+  void all_reduce(at::Tensor& tensor, ReduceOp op);
   /// full [size * n] -> shard [n]: rank r gets the reduction of the r-th part. `shard` may be the r-th part of `full`,
   /// which is then reduced in place; the other parts keep what they held. *Collective.*
-  virtual void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) = 0;
+  void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op);
+  /// The same result, bit for bit, while the caller goes on. Both tensors stay as they are until wait(). Several may be
+  /// under way, started in the same order on all ranks; other collectives may run meanwhile. *Collective.*
+  std::unique_ptr<Pending> start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op);
   /// shard [n] -> full [size * n]; `shard` may be the r-th part of `full`. *Collective.*
-  virtual void all_gather(at::Tensor& full, const at::Tensor& shard) = 0;
+  void all_gather(at::Tensor& full, const at::Tensor& shard);
   /// Rows of dim 0: send_rows[r] rows go to rank r, recv_rows[r] come from it. *Collective.*
-  virtual void all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
-                          const std::vector<std::int64_t>& send_rows) = 0;
-  virtual void broadcast(at::Tensor& tensor, int root) = 0;
+  void all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
+                  const std::vector<std::int64_t>& send_rows);
+  void broadcast(at::Tensor& tensor, int root);  ///< *collective*
+
+  const Traffic& traffic() const { return traffic_; }
+  /// Before each collective on tensors the ranks compare what they are about to do; when two differ all throw a
+  /// CommError that names them and both intentions, instead of hanging or mixing data. On from the start in builds
+  /// without NDEBUG (dev, asan); off in release, where it costs a branch. Set alike on all ranks.
+  void check_sequence(bool on) { checks_sequence_ = on; }
 
   // --- control plane: host values
   virtual void barrier() = 0;
@@ -62,6 +93,24 @@ class Group {
 
   /// Ranks with the same colour form a new group, ordered by key. *Collective over this group.*
   virtual std::unique_ptr<Group> split(int color, int key) = 0;
+
+ protected:
+  virtual void do_all_reduce(at::Tensor& tensor, ReduceOp op) = 0;
+  virtual void do_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) = 0;
+  virtual std::unique_ptr<Pending> do_start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) = 0;
+  virtual void do_all_gather(at::Tensor& full, const at::Tensor& shard) = 0;
+  virtual void do_all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
+                             const std::vector<std::int64_t>& send_rows) = 0;
+  virtual void do_broadcast(at::Tensor& tensor, int root) = 0;
+
+ private:
+  template <class Describe>
+  void enter(const Describe& describe);
+  void require_same(const std::string& intent);
+
+  Traffic traffic_;
+  bool checks_sequence_;
+  std::int64_t sequence_ = 0;  ///< collectives on tensors so far
 };
 
 /// One rank, no communication.

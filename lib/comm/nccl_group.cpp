@@ -1,11 +1,9 @@
 #include "comm/nccl_group.hpp"
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
+#include <c10/core/DeviceGuard.h>
 #include <nccl.h>
 
-#include <chrono>
 #include <cstring>
 #include <thread>
 
@@ -100,46 +98,25 @@ std::size_t row_bytes(const at::Tensor& tensor) {
   return bytes;
 }
 
+/// The current stream goes on after the started collective.
+class PendingOnStream final : public Pending {
+ public:
+  PendingOnStream(DeviceStreams& streams, std::unique_ptr<DeviceStreams::Event> done)
+      : streams_(streams), done_(std::move(done)) {}
+  void wait() override { streams_.wait(streams_.current(), *done_); }
+
+ private:
+  DeviceStreams& streams_;
+  std::unique_ptr<DeviceStreams::Event> done_;
+};
+
 class NcclGroup final : public Group {
  public:
-  NcclGroup(std::unique_ptr<Group> control, c10::Device device);
+  NcclGroup(std::unique_ptr<Group> control, std::unique_ptr<DeviceStreams> streams);
   ~NcclGroup() override;
-  NcclGroup(const NcclGroup&) = delete;
-  NcclGroup& operator=(const NcclGroup&) = delete;
 
   int rank() const override { return control_->rank(); }
   int size() const override { return control_->size(); }
-
-  void all_reduce(at::Tensor& tensor, ReduceOp op) override {
-    queue("ncclAllReduce", {tensor}, [&](cudaStream_t stream) {
-      return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()),
-                           nccl_op_of(op), communicator_, stream);
-    });
-  }
-  void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) override {
-    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(),
-                "parts do not fit");
-    queue("ncclReduceScatter", {shard, full}, [&](cudaStream_t stream) {
-      return ncclReduceScatter(full.data_ptr(), shard.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
-                               nccl_op_of(op), communicator_, stream);
-    });
-  }
-  void all_gather(at::Tensor& full, const at::Tensor& shard) override {
-    OSLER_CHECK(full.numel() == shard.numel() * size() && full.scalar_type() == shard.scalar_type(),
-                "parts do not fit");
-    queue("ncclAllGather", {full, shard}, [&](cudaStream_t stream) {
-      return ncclAllGather(shard.data_ptr(), full.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
-                           communicator_, stream);
-    });
-  }
-  void all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
-                  const std::vector<std::int64_t>& send_rows) override;
-  void broadcast(at::Tensor& tensor, int root) override {
-    queue("ncclBroadcast", {tensor}, [&](cudaStream_t stream) {
-      return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()),
-                           root, communicator_, stream);
-    });
-  }
 
   void barrier() override { control_->barrier(); }
   std::string broadcast_bytes(const std::string& bytes, int root) override {
@@ -153,28 +130,68 @@ class NcclGroup final : public Group {
     return control_->all_reduce_value(value, op);
   }
   std::unique_ptr<Group> split(int color, int key) override {
-    return make_nccl_group(control_->split(color, key), device_);
+    return make_nccl_group(control_->split(color, key), streams_->another());
+  }
+
+ protected:
+  void do_all_reduce(at::Tensor& tensor, ReduceOp op) override {
+    queue("ncclAllReduce", {tensor}, streams_->current(), [&](cudaStream_t stream) {
+      return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()),
+                           nccl_op_of(op), communicator_, stream);
+    });
+  }
+  void do_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) override {
+    queue_reduce_scatter(shard, full, op, streams_->current());
+  }
+  std::unique_ptr<Pending> do_start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) override;
+  void do_all_gather(at::Tensor& full, const at::Tensor& shard) override {
+    queue("ncclAllGather", {full, shard}, streams_->current(), [&](cudaStream_t stream) {
+      return ncclAllGather(shard.data_ptr(), full.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
+                           communicator_, stream);
+    });
+  }
+  void do_all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
+                     const std::vector<std::int64_t>& send_rows) override;
+  void do_broadcast(at::Tensor& tensor, int root) override {
+    queue("ncclBroadcast", {tensor}, streams_->current(), [&](cudaStream_t stream) {
+      return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor), nccl_type_of(tensor.scalar_type()),
+                           root, communicator_, stream);
+    });
   }
 
  private:
-  /// Runs `call` with the current stream of the device and waits until NCCL has taken it in (not until it is done).
+  /// Runs `call` with `stream` and waits until NCCL has taken it in (not until it is done).
   template <class Call>
-  void queue(const char* name, at::TensorList tensors, const Call& call) {
+  void queue(const char* name, at::TensorList tensors, cudaStream_t stream, const Call& call) {
     for (const auto& tensor : tensors) {
-      OSLER_CHECK(tensor.is_contiguous() && tensor.device() == device_, name, " takes contiguous tensors on ",
-                  device_.str());
+      OSLER_CHECK(tensor.is_contiguous() && tensor.device() == streams_->device(), name,
+                  " takes contiguous tensors on ", streams_->device().str());
     }
-    const c10::cuda::CUDAGuard guard(device_);
-    finish(call(c10::cuda::getCurrentCUDAStream(device_.index()).stream()), communicator_, name);
+    // What went wrong in earlier collectives shows up here: they were only queued.
+    require_sound("an earlier collective");
+    const c10::DeviceGuard guard(streams_->device());
+    finish(call(stream), communicator_, name);
+  }
+  void queue_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op, cudaStream_t on) {
+    queue("ncclReduceScatter", {shard, full}, on, [&](cudaStream_t stream) {
+      return ncclReduceScatter(full.data_ptr(), shard.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
+                               nccl_op_of(op), communicator_, stream);
+    });
+  }
+  void require_sound(const char* what) const {
+    ncclResult_t state = ncclSuccess;
+    if (const auto query = ncclCommGetAsyncError(communicator_, &state); query != ncclSuccess)
+      fail(query, communicator_, "ncclCommGetAsyncError");
+    if (state != ncclSuccess && state != ncclInProgress) fail(state, communicator_, what);
   }
 
   std::unique_ptr<Group> control_;
-  c10::Device device_;
+  std::unique_ptr<DeviceStreams> streams_;
   ncclComm_t communicator_ = nullptr;
 };
 
-NcclGroup::NcclGroup(std::unique_ptr<Group> control, c10::Device device)
-    : control_(std::move(control)), device_(device) {
+NcclGroup::NcclGroup(std::unique_ptr<Group> control, std::unique_ptr<DeviceStreams> streams)
+    : control_(std::move(control)), streams_(std::move(streams)) {
   ncclUniqueId id{};
   std::string bytes;
   agree_after(*control_, [&] {
@@ -186,17 +203,21 @@ NcclGroup::NcclGroup(std::unique_ptr<Group> control, c10::Device device)
   bytes = control_->broadcast_bytes(bytes, 0);
   std::memcpy(id.internal, bytes.data(), sizeof id.internal);
 
-  const c10::cuda::CUDAGuard guard(device_);
+  const c10::DeviceGuard guard(streams_->device());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that a lost peer is an error after a while, not a hang
-  agree_after(*control_, [&] {
-    finish(ncclCommInitRankConfig(&communicator_, control_->size(), id, control_->rank(), &config), communicator_,
-           "ncclCommInitRankConfig");
-  });
+  try {
+    agree_after(*control_, [&] {
+      finish(ncclCommInitRankConfig(&communicator_, control_->size(), id, control_->rank(), &config), communicator_,
+             "ncclCommInitRankConfig");
+    });
+  } catch (...) {
+    if (communicator_ != nullptr) ncclCommAbort(communicator_);
+    throw;
+  }
 }
 
 NcclGroup::~NcclGroup() {
-  if (communicator_ == nullptr) return;
   if (std::uncaught_exceptions() > 0) {
     ncclCommAbort(communicator_);  // peers may never answer
     return;
@@ -210,11 +231,19 @@ NcclGroup::~NcclGroup() {
   }
 }
 
-void NcclGroup::all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
-                           const std::vector<std::int64_t>& send_rows) {
+std::unique_ptr<Pending> NcclGroup::do_start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) {
+  const cudaStream_t beside = streams_->communication();
+  streams_->wait(beside, *streams_->record(streams_->current()));
+  queue_reduce_scatter(shard, full, op, beside);
+  streams_->keep_for_communication(shard);
+  streams_->keep_for_communication(full);
+  return std::make_unique<PendingOnStream>(*streams_, streams_->record(beside));
+}
+
+void NcclGroup::do_all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
+                              const std::vector<std::int64_t>& send_rows) {
   const auto num_ranks = static_cast<std::size_t>(size());
-  OSLER_CHECK(recv_rows.size() == num_ranks && send_rows.size() == num_ranks, "one row count per rank");
-  queue("ncclSend/ncclRecv", {received, sent}, [&](cudaStream_t stream) {
+  queue("ncclSend/ncclRecv", {received, sent}, streams_->current(), [&](cudaStream_t stream) {
     auto* into = static_cast<std::byte*>(received.data_ptr());
     const auto* from = static_cast<const std::byte*>(sent.data_ptr());
     ncclResult_t result = ncclGroupStart();
@@ -238,10 +267,9 @@ void NcclGroup::all_to_all(at::Tensor& received, const std::vector<std::int64_t>
 
 }  // namespace
 
-std::unique_ptr<Group> make_nccl_group(std::unique_ptr<Group> control, c10::Device device) {
-  OSLER_CHECK(device.is_cuda(), "NCCL groups need a GPU, not ", device.str());
+std::unique_ptr<Group> make_nccl_group(std::unique_ptr<Group> control, std::unique_ptr<DeviceStreams> streams) {
   if (control->size() == 1) return make_self_group();
-  return std::make_unique<NcclGroup>(std::move(control), device);
+  return std::make_unique<NcclGroup>(std::move(control), std::move(streams));
 }
 
 std::string nccl_version() {

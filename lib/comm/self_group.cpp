@@ -16,15 +16,6 @@ class SelfGroup final : public Group {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  void all_reduce(at::Tensor&, ReduceOp) override {}
-  void reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp) override { copy_unless_same(shard, full); }
-  void all_gather(at::Tensor& full, const at::Tensor& shard) override { copy_unless_same(full, shard); }
-  void all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
-                  const std::vector<std::int64_t>& send_rows) override {
-    OSLER_CHECK(recv_rows.size() == 1 && send_rows == recv_rows, "one rank sends to itself what it receives");
-    copy_unless_same(received, sent);
-  }
-  void broadcast(at::Tensor&, int root) override { OSLER_CHECK(root == 0, "root ", root); }
   void barrier() override {}
   std::string broadcast_bytes(const std::string& bytes, int root) override {
     OSLER_CHECK(root == 0, "root ", root);
@@ -34,6 +25,23 @@ class SelfGroup final : public Group {
   double all_reduce_value(double value, ReduceOp) override { return value; }
   std::int64_t all_reduce_value(std::int64_t value, ReduceOp) override { return value; }
   std::unique_ptr<Group> split(int, int) override { return make_self_group(); }
+
+ protected:
+  void do_all_reduce(at::Tensor&, ReduceOp) override {}
+  void do_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp) override {
+    copy_unless_same(shard, full);
+  }
+  std::unique_ptr<Pending> do_start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp) override {
+    copy_unless_same(shard, full);
+    return std::make_unique<Done>();
+  }
+  void do_all_gather(at::Tensor& full, const at::Tensor& shard) override { copy_unless_same(full, shard); }
+  void do_all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,
+                     const std::vector<std::int64_t>& send_rows) override {
+    OSLER_CHECK(send_rows == recv_rows, "one rank sends to itself what it receives");
+    copy_unless_same(received, sent);
+  }
+  void do_broadcast(at::Tensor&, int root) override { OSLER_CHECK(root == 0, "root ", root); }
 };
 
 }  // namespace

@@ -138,7 +138,8 @@ Group& World::host() {
 
 Group& World::ranks() {
   if (!state_->device.is_cuda()) return host();
-  if (!state_->device_group) state_->device_group = make_nccl_group(host().split(0, host().rank()), state_->device);
+  if (!state_->device_group)
+    state_->device_group = make_nccl_group(host().split(0, host().rank()), make_cuda_streams(state_->device));
   return *state_->device_group;
 }
 

@@ -103,6 +103,9 @@ std::vector<Field> fields_of(RunOptions& o) {
   f.whole("log_every", o.log_every, at_least<std::int64_t>(1), "steps", "steps between metrics rows");
   f.real("max_hours", o.max_hours, at_least(0.0), "hours", "save and leave with code 75 after this time; 0: no limit");
   f.whole("threads", o.threads, Interval<int>{.least = 0, .most = 4096}, "threads", "per rank; 0: cores / local ranks");
+  f.real("peer_timeout_s", o.peer_timeout_s, above(0), "s",
+         "a collective in which nothing moves for so long ends the job with code 7");
+  f.path("trace", o.trace, "write what ran when to PATH.rank_00000.json, ... (Chrome trace); empty: none");
   return f.take();
 }
 

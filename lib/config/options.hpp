@@ -68,6 +68,8 @@ struct RunOptions {
   std::int64_t log_every = 10;
   double max_hours = 0;  // 0 = no limit
   int threads = 0;       // 0 = cores / local ranks
+  double peer_timeout_s = 600;
+  std::string trace;  // "" = none
 };
 
 struct ModelOptions {
