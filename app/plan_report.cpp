@@ -94,7 +94,7 @@ void report_layout(Report& report, const PlanSpec& spec, const plan::Mesh& mesh,
   }
 }
 
-void report_memory(Report& report, const PlanSpec& spec, const plan::Forecast& forecast) {
+void report_memory(Report& report, const PlanSpec& spec, const plan::Mesh& mesh, const plan::Forecast& forecast) {
   const bool is_large = forecast.memory_bytes >= kGiB || forecast.device_bytes > 0;
   const double unit = is_large ? kGiB : kGiB / 1024;
   report.section(is_large ? "memory of a rank, GiB" : "memory of a rank, MiB");
@@ -106,6 +106,13 @@ void report_memory(Report& report, const PlanSpec& spec, const plan::Forecast& f
                       forecast.fits() ? "fits" : "DOES NOT FIT; raise tp, ep or recompute, or lower micro_batch");
   }
   report.row("total", {fixed(forecast.memory_bytes / unit, 2)}, verdict);
+  for (const auto recompute : {config::Recompute::none, config::Recompute::selective, config::Recompute::full}) {
+    plan::ForecastInput other = spec.input;
+    other.parallel.recompute = recompute;
+    if (recompute != spec.input.parallel.recompute)
+      report.row("", {fixed(plan::total_bytes(plan::memory_of_rank(other, mesh)) / unit, 2)},
+                 text_of("with parallel.recompute = ", name_of(recompute)));
+  }
   if (forecast.largest_imbalance > 0)
     report.line("router", text_of("imbalance ", fixed(spec.input.imbalance, 2), " planned; fits up to ",
                                   fixed(forecast.largest_imbalance, 2), " times the mean rows on one ep rank"));
@@ -217,7 +224,7 @@ std::string plan_report(const PlanSpec& spec, const plan::Mesh& mesh, const plan
   Report report;
   report_model(report, spec, forecast.parameters);
   report_layout(report, spec, mesh, forecast);
-  report_memory(report, spec, forecast);
+  report_memory(report, spec, mesh, forecast);
   report_traffic(report, forecast);
   report_work(report, spec, forecast);
   report_time(report, spec, mesh, forecast);
