@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <tuple>
 
 #include "base/error.hpp"
@@ -71,7 +72,11 @@ std::vector<Candidate> search_layouts(const ForecastInput& input, std::int64_t w
 }
 
 std::vector<Candidate> smallest_layouts(const ForecastInput& input, std::int64_t most_ranks) {
-  for (std::int64_t world_size = 1; world_size <= most_ranks; world_size *= 2) {
+  std::set<std::int64_t> world_sizes;
+  for (const std::int64_t tp : divisors(input.model.num_heads))
+    for (const std::int64_t dp : divisors(input.data.global_batch))
+      if (tp * dp <= most_ranks) world_sizes.insert(tp * dp);
+  for (const std::int64_t world_size : world_sizes) {
     std::vector<Candidate> candidates = search_layouts(input, world_size);
     if (!candidates.empty()) return candidates;
   }

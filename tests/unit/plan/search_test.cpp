@@ -50,6 +50,17 @@ TEST(Search, FindsTheFewestRanksThatFit) {
   EXPECT_LE(smallest_layouts(larger, 4096).front().mesh.world, world);
 }
 
+TEST(Search, TriesWorldSizesThatAreNoPowersOfTwo) {
+  ForecastInput input;
+  input.model = mistral();
+  input.model.vocab_size = 32001;  // no tp divides it with 32 heads
+  input.data = batch(3 * 7, 1);
+  const auto smallest = smallest_layouts(input, 4096);
+  ASSERT_FALSE(smallest.empty());
+  EXPECT_EQ(smallest.front().mesh.world, 3);
+  EXPECT_TRUE(search_layouts(input, 4).empty());
+}
+
 TEST(Search, IsEmptyWhereNothingDividesAndRefusesUnknownDevices) {
   EXPECT_TRUE(search_layouts(mixtral_run(), 7).empty());
   ForecastInput input = mixtral_run();
