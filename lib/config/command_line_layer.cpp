@@ -29,6 +29,11 @@ std::string with_section(const std::string& arg, const std::string& own_section,
   return known ? "--" + key + arg.substr(equals) : arg;
 }
 
+/// Flags that may stand alone on the command line, where they mean "on".
+bool may_stand_alone(const std::string& token) {
+  return token == "--plan.search";
+}
+
 po::options_description describe(const std::vector<std::string>& known_keys) {
   po::options_description all;
   auto add = all.add_options();
@@ -44,6 +49,7 @@ CommandLine read_command_line(const std::vector<std::string>& args, const std::s
                               const std::vector<std::string>& known_keys, Problems& problems) {
   std::vector<std::string> tokens;
   for (const std::string& arg : args) {
+    if (!tokens.empty() && may_stand_alone(tokens.back()) && arg.starts_with("--")) tokens.emplace_back("on");
     tokens.push_back(with_section(arg, own_section, known_keys));
     std::string& token = tokens.back();
     if (token.size() > 3 && token.starts_with("--") && token.find('=') == token.size() - 1) {
@@ -51,6 +57,7 @@ CommandLine read_command_line(const std::vector<std::string>& args, const std::s
       tokens.emplace_back();
     }
   }
+  if (!tokens.empty() && may_stand_alone(tokens.back())) tokens.emplace_back("on");
   const po::options_description all = describe(known_keys);
   // No guessing: '--run.step' must not set run.steps.
   constexpr int kStyle = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |

@@ -201,6 +201,14 @@ std::vector<Field> fields_of(ClusterOptions& o) {
   f.one_of("gpu", o.gpu, {"h100", "h200", "a100", "cpu"}, "kind of device, for forecasts and mfu");
   f.whole("gpus_per_node", o.gpus_per_node, at_least<std::int64_t>(1), "", "ranks on one node");
   f.real("network_gbytes_per_s", o.network_gbytes_per_s, above(0), "GB/s", "from one rank to other nodes, each way");
+  f.real("nvlink_gbytes_per_s", o.nvlink_gbytes_per_s, at_least(0.0), "GB/s",
+         "attained by one rank inside a node, each way; 0: h100 and h200 365, a100 235");
+  f.real("memory_gbytes_per_s", o.memory_gbytes_per_s, at_least(0.0), "GB/s",
+         "peak of a device's memory; 0: h100 3350, h200 4800, a100 2039");
+  f.real("gemm_efficiency", o.gemm_efficiency, {.least = 0, .most = 1}, "",
+         "best share of the matrix peak that a GEMM attains; 0: h100 and h200 0.803, a100 0.869");
+  f.real("storage_gbytes_per_s", o.storage_gbytes_per_s, above(0), "GB/s",
+         "what all ranks together write to the shared file system");
   return f.take();
 }
 
@@ -210,6 +218,8 @@ std::vector<Field> fields_of(PlanOptions& o) {
           "ranks to plan for")
       .needed_by({"plan"});
   f.path("model_config", o.model_config, "config.json to plan with while model.from is not on this machine");
+  f.real("imbalance", o.imbalance, at_least(1.0), "", "rows of the fullest expert rank over the mean; 1: even");
+  f.flag("search", o.search, "rank the layouts of this world size by step time; --search alone means on");
   return f.take();
 }
 

@@ -138,11 +138,17 @@ struct ClusterOptions {
   std::string gpu = "h100";
   std::int64_t gpus_per_node = 8;
   double network_gbytes_per_s = 50;
+  double nvlink_gbytes_per_s = 0;  // 0 = of the kind of device, as the next two
+  double memory_gbytes_per_s = 0;
+  double gemm_efficiency = 0;
+  double storage_gbytes_per_s = 10;
 };
 
 struct PlanOptions {
   std::int64_t world_size = 0;
   std::string model_config;
+  double imbalance = 1;
+  bool search = false;
 };
 
 }  // namespace osler::config

@@ -20,7 +20,12 @@ void check_tensor_parallel(const config::ModelConfig& model, const config::Paral
       problems.push_back(
           text_of("parallel.tp = ", tp, " does not divide ", what, " = ", whole, "; ", nearest_divisors(tp, whole)));
   };
-  must_divide(model.num_kv_heads, "the model's key-value heads");
+  // More ranks than key-value heads hold copies of them.
+  if (tp <= model.num_kv_heads)
+    must_divide(model.num_kv_heads, "the model's key-value heads");
+  else if (tp % model.num_kv_heads != 0)
+    problems.push_back(text_of("parallel.tp = ", tp, " is no multiple of the model's key-value heads = ",
+                               model.num_kv_heads, "; ", nearest_multiples(tp, model.num_kv_heads)));
   must_divide(model.num_heads, "the model's attention heads");
   must_divide(model.vocab_size, "the model's vocabulary");
   if (!model.is_mixture) must_divide(model.intermediate_size, "the model's intermediate size");

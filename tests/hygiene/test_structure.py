@@ -208,9 +208,11 @@ VERB_KEYS = {
                 "parallel.ep parallel.dtype parallel.recompute optim.learning_rate optim.min_learning_rate optim.warmup_steps optim.schedule "
                 "optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.clip_norm router.aux_loss router.aux_coefficient "
                 "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.async cluster.gpu cluster.gpus_per_node "
-                "cluster.network_gbytes_per_s",
+                "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "
+                "cluster.storage_gbytes_per_s",
     "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.shots eval.batch_tokens eval.limit eval.seed eval.output",
-    "plan": "plan.world_size model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu",
+    "plan": "plan.world_size plan.model_config plan.imbalance plan.search model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
+            "cluster.gemm_efficiency",
 }
 
 

@@ -49,6 +49,41 @@ def test_numbers_of_the_report():
     assert "DOES NOT FIT" in whole
 
 
+def test_the_report_says_what_moves_how_long_it_takes_and_what_fits():
+    text = plan("--config", ROOT / "configs/run/mixtral-8x7b-pretrain.ini", "--world-size=64").stdout
+    # dp = 64: (64 - 1) / 64 of the dense gradients in fp32; ep = 8: 7/8 of 2 * 4096 rows, four ways, 32 layers, 8 micro-batches
+    dense = 46_702_792_704 - 32 * 8 * 3 * 4096 * 14336
+    assert number(r"dense +([\d.]+ GB) +gradients", text) == f"{dense / 64 * 63 * 4 / 1e9:.1f} GB"
+    assert number(r"rows +([\d.]+ GB)", text) == f"{8 * 32 * 4 * 7 / 8 * 2 * 4096 * 4096 * 2 / 1e9:.1f} GB"
+    parts = re.findall(r"^    .*? ([\d.]+) s  ", text.split("time by a roofline")[1], re.MULTILINE)
+    step = float(number(r"\n  step +([\d.]+) s", text))
+    assert len(parts) >= 6 and abs(sum(map(float, parts)) - step) < 0.01
+    assert "device hours" in text and re.search(r"save +\S+ +training waits", text)
+    assert number(r"smallest layouts that fit\n.*\n +(\d+) x h100", text) == "16"
+    assert re.search(r"fits up to 1\.\d+ times the mean rows", text)
+
+
+def test_imbalance_costs_memory_and_time():
+    def total(imbalance):
+        text = plan("--config", ROOT / "configs/run/mixtral-8x7b-pretrain.ini", "--world-size=64", f"--plan.imbalance={imbalance}").stdout
+        return float(number(r"total +([\d.]+)", text)), float(number(r"\n  step +([\d.]+) s", text))
+
+    (memory, step), (more_memory, longer) = total(1), total(1.5)
+    assert more_memory > memory and longer > step
+
+
+@pytest.mark.parametrize("flag", ["--search", "--plan.search=on"])
+def test_search_ranks_layouts_that_fit(flag):
+    done = plan("--config", MISTRAL, "--world-size=64", flag)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^  64 x h100 +(\d+) +(\d+) +(\d+) +(\d+) +\w+ +([\d.]+) +([\d.]+) +\d+$", done.stdout, re.MULTILINE)
+    assert len(rows) == 12
+    assert all(int(tp) * int(dp) == 64 and int(ep) == 1 and float(memory) <= 79 for tp, ep, dp, _, memory, _ in rows)
+    steps = [float(row[5]) for row in rows]
+    assert steps == sorted(steps)
+    assert plan("--config", MISTRAL, CLUSTERS[0], "--world-size=64", flag).returncode == 2  # memory of a cpu is unknown
+
+
 def test_model_from_is_read_where_it_exists(tmp_path):
     model = tmp_path / "models" / "Mistral-7B-v0.1"
     model.mkdir(parents=True)
@@ -73,6 +108,9 @@ BROKEN = [
     (["--config", MISTRAL, "--world-size=0"], "plan.world_size: must be >= 1"),
     (["--config", MISTRAL, "--world-size=60"], "no multiple of dp * data.micro_batch = 60 * 1; the nearest are 480 and 540"),
     (["--config", MISTRAL, "--world-size=8", "--parallel.tp=3"], "parallel.tp = 3 does not divide"),
+    (["--config", MISTRAL, "--world-size=12", "--parallel.tp=12"], "parallel.tp = 12 is no multiple of the model's key-value heads = 8; the nearest are 8 and 16"),
+    (["--config", MISTRAL, "--world-size=8", "--plan.imbalance=0.5"], "plan.imbalance: must be >= 1"),
+    (["--config", MISTRAL, "--world-size=8", "--cluster.gemm_efficiency=1.5"], "cluster.gemm_efficiency: must be >= 0 and <= 1"),
     (["--config", MISTRAL, "--world-size=8", "--parallel.ep=2"], "the model has no experts"),
     (["--config", MISTRAL, "--world-size=8", "--data.sequence_length=65536"], "32768 positions"),
     (["--world-size=8"], "model.from: is needed"),

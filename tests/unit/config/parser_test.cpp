@@ -272,6 +272,25 @@ TEST(Verbs, MayLeaveOutTheirOwnSectionAndNameWhatTheyNeed) {
   }
 }
 
+TEST(Verbs, SearchMayStandAloneOnTheCommandLine) {
+  const auto searches = [](const std::vector<std::string>& args) {
+    PlanOptions plan;
+    ModelOptions model;
+    Parser parser("plan", "");
+    parser.add(plan), parser.add(model);
+    parser.parse(args);
+    EXPECT_EQ(plan.world_size, 8);
+    return plan.search;
+  };
+  const std::string model = "--model.config=m.json", world = "--world-size=8";
+  EXPECT_FALSE(searches({model, world}));
+  EXPECT_TRUE(searches({model, world, "--search"}));
+  EXPECT_TRUE(searches({model, "--search", world}));
+  EXPECT_TRUE(searches({model, "--plan.search", "on", world}));
+  EXPECT_FALSE(searches({model, "--search", "off", world}));
+  EXPECT_FALSE(searches({model, "--search=off", world}));
+}
+
 TEST(Verbs, AreNotToldWhatFollowsFromAnotherProblem) {
   const auto message = [](const std::vector<std::string>& args) -> std::string {
     RunOptions run;
