@@ -54,17 +54,15 @@ void validate_router(const RouterOptions& router, const Report& report) {
 
 }  // namespace
 
-/// The one place that says what this version does not do; `osler plan` may still forecast the layouts.
+/// The one place that says what this version does not do.
 void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report) {
   const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
     if (asked) report(key, "not in this version; " + instead);
   };
   if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
-  if (bound.parallel && verb != "plan") {
-    refuse(bound.parallel->tp > 1, "parallel.tp",
-           "use 1: all ranks are data-parallel (osler plan forecasts other layouts)");
-    refuse(bound.parallel->ep > 1, "parallel.ep",
-           "use 1: every rank holds all experts (osler plan forecasts other layouts)");
+  if (bound.parallel && verb == "evaluate") {
+    refuse(bound.parallel->tp > 1, "parallel.tp", "use 1: each rank scores its items with the whole model");
+    refuse(bound.parallel->ep > 1, "parallel.ep", "use 1: each rank scores its items with the whole model");
   }
   if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
   if (bound.eval) {

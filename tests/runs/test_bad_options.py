@@ -75,8 +75,13 @@ def batch_that_does_not_divide(at):
 
 
 @row(USAGE)
-def layout_not_in_this_version(at):
-    return at.pretrain(["parallel.tp"], parallel__tp=2)
+def layout_that_does_not_divide(at):
+    return at.pretrain(["parallel.tp = 3", "attention heads"], parallel__tp=3)
+
+
+@row(USAGE)
+def experts_of_a_model_without(at):
+    return at.pretrain(["parallel.ep = 2", "no experts"], parallel__ep=2)
 
 
 @row(USAGE)

@@ -159,7 +159,8 @@ def test_dry_run_and_print_config_write_nothing(world, tmp_path):
 # (name, overrides, ranks, exit code, what the message must name)
 BAD_STARTS = [
     ("batch does not divide", {"data__global_batch": 10}, 3, 2, "global_batch"),
-    ("tp", {"parallel__tp": 2}, 2, 2, "parallel.tp"),
+    ("tp", {"parallel__tp": 3}, 3, 2, "parallel.tp = 3"),
+    ("world is no multiple of tp", {"parallel__tp": 2}, 3, 2, "no multiple of parallel.tp = 2"),
     ("both model.from and model.config", {"model__from": "{root}"}, 1, 2, "model.config"),
     ("neither", {"model__config": None}, 1, 2, "model.from"),
     ("no such config", {"model__config": "{root}/nowhere.json"}, 1, None, "nowhere.json"),

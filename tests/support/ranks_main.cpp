@@ -17,14 +17,18 @@ constexpr unsigned kTimeoutS = 240;  // below ctest's, so that mpirun takes all 
 
 /// Replaces the printer on ranks other than 0.
 class FailurePrinter final : public testing::EmptyTestEventListener {
+  void OnTestStart(const testing::TestInfo& test) override {
+    test_ = std::string(test.test_suite_name()) + '.' + test.name();
+  }
+  /// GoogleTest holds its lock here: asking it for the current test would wait for ever.
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (result.passed() || result.skipped()) return;
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    std::cerr << "[rank " << world().host().rank() << "] " << (test ? test->test_suite_name() : "?") << '.'
-              << (test ? test->name() : "?") << ' ' << (result.file_name() ? result.file_name() : "") << ':'
-              << result.line_number() << '\n'
+    std::cerr << "[rank " << world().host().rank() << "] " << test_ << ' '
+              << (result.file_name() ? result.file_name() : "") << ':' << result.line_number() << '\n'
               << result.message() << std::endl;
   }
+
+  std::string test_;
 };
 
 int run() {

@@ -340,10 +340,8 @@ TEST(Verbs, RefuseWhatIsNotInThisVersion) {
   };
   EXPECT_EQ(message("x", {"--tokenize.format=chat"}),
             "command line: tokenize.format: not in this version; use text instead of chat");
-  EXPECT_THAT(message("pretrain", {"--parallel.tp=2", "--model.from=m"}),
-              HasSubstr("parallel.tp: not in this version"));
-  EXPECT_THAT(message("pretrain", {"--parallel.ep=2", "--model.from=m"}),
-              HasSubstr("parallel.ep: not in this version"));
+  EXPECT_THAT(message("evaluate", {"--parallel.tp=2"}), HasSubstr("parallel.tp: not in this version"));
+  EXPECT_THAT(message("evaluate", {"--parallel.ep=2"}), HasSubstr("parallel.ep: not in this version"));
   EXPECT_EQ(message("plan", {"--parallel.ep=2", "--model.from=m"}), "accepted");
   EXPECT_THAT(message("x", {"--eval.strategy=cot-sc"}), HasSubstr("use zero-shot instead of cot-sc"));
   EXPECT_THAT(message("x", {"--eval.shots=1"}), HasSubstr("eval.shots: not in this version"));
