@@ -13,7 +13,7 @@ LIB = ROOT / "lib"
 SOURCE_SUFFIXES = {".cpp", ".hpp"}
 TEXT_SUFFIXES = SOURCE_SUFFIXES | {".py", ".sh", ".sbatch", ".cmake", ".txt", ".ini", ".md", ".json", ".cff"}
 MAX_LINES = 400
-# The levels of docs/design.md section 3: a module may only lean on lower ones, or on its own where the table says so.
+# The levels of docs/design.md: a module may only lean on lower ones, or on its own where the table says so.
 NO_TORCH = ["base", "config", "store", "text", "plan"]
 
 
@@ -199,7 +199,7 @@ def test_real_data_stays_out():
         assert path.stat().st_size < 300_000, f"{path}: {path.stat().st_size} bytes"
 
 
-# The sections of each verb, as in docs/interfaces: every key of a section appears in the verb's --help.
+# The sections of each verb, as in docs/formats.md: every key of a section appears in the verb's --help.
 VERB_KEYS = {
     "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.deduplicate",
     "convert": "convert.input convert.output convert.dtype",
