@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/publish.hpp"
-#include "checkpoint/strict_json.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -26,7 +26,7 @@ bool exists(const std::string& path) {
 
 /// weight_map: tensor -> file name, both checked for form.
 std::map<std::string, std::string> weight_map_of(const std::string& path) {
-  const nlohmann::json json = parse_strict_json(read_file(path, kMaxJsonBytes), path);
+  const nlohmann::json json = config::parse_strict_json(read_file(path, kMaxJsonBytes), path);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
     throw DataError(path, " has no 'weight_map'");
   std::map<std::string, std::string> weight_map;
