@@ -42,6 +42,10 @@ std::map<std::string, std::string> weight_map_of(const std::string& path) {
   return weight_map;
 }
 
+bool holds_weights(DType dtype) {
+  return dtype == DType::bf16 || dtype == DType::fp16 || dtype == DType::fp32 || dtype == DType::fp64;
+}
+
 std::string joined(const std::set<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -129,7 +133,7 @@ StoredPiece HuggingFaceModel::stored(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw DataError("'", directory_, "' has no tensor '", name, "'");
   const auto& [file, entry] = found->second;
-  if (!entry.dtype)
+  if (!entry.dtype || !holds_weights(*entry.dtype))
     throw DataError("tensor '", name, "' in ", directory_, "/", file, " has dtype ", entry.dtype_name,
                     ": only BF16, F16, F32 and F64 weights are supported");
   return {directory_ + "/" + file,
