@@ -152,7 +152,8 @@ Trainer::State Trainer::save() {
     log::info("saved ", path, " in ", duration_text(watch.elapsed_s()));
   } catch (const StorageError& error) {  // the same on every rank
     if (is_over() || ++failed_saves_in_a_row_ >= kMostFailedSavesInARow) throw;
-    log::info("save at step ", step_, " failed and is tried again at the next: ", error.what());
+    if (world_.host().rank() == 0)
+      log::warning("save at step ", step_, " failed and is tried again at the next: ", error.what());
   }
   time_limit_.note_save(watch.elapsed_s());
   since_row_.restart();
