@@ -176,3 +176,11 @@ def test_refuses_to_go_on_as_another_run(world, tmp_path, change, named):
     result = world.pretrain(run_dir, expect=2, **change)
     assert named in result.stderr and "->" in result.stderr
     assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_micro_batch_is_part_of_a_mixtures_objective(world, tmp_path):
+    run_dir = tmp_path / "run"
+    world.pretrain(run_dir, mixture=True, run__stop_at_step=1)
+    result = world.pretrain(run_dir, mixture=True, run__stop_at_step=2, data__micro_batch=2, expect=2)
+    assert "data.micro_batch: 1 -> 2" in result.stderr and "router losses" in result.stderr
+    world.pretrain(run_dir, mixture=True, run__stop_at_step=2, data__micro_batch=2, router__aux_loss="off")
