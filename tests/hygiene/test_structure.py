@@ -181,6 +181,12 @@ def test_every_header_is_guarded_and_introduced():
             assert text.startswith("//"), f"{path}: the top says what it is for"
 
 
+def test_documents_name_files_that_exist():
+    for document in (path for path in tracked_files() if path.suffix == ".md"):
+        for name in re.findall(r"\b(?:analysis|app|configs|lib|slurm)/[\w./-]+\.\w+", document.read_text()):
+            assert (ROOT / name).exists(), f"{document} names {name}, which is not there"
+
+
 def test_shell_scripts():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
