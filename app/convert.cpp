@@ -2,6 +2,7 @@
 // one by one: memory is bounded by the largest of them. One process works; under mpirun the others wait.
 #include <ATen/ATen.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -115,6 +116,14 @@ class OutputFolder {
   std::optional<FolderLock> lock_;  ///< not held where the file system has no locks: then nobody removes it either
   bool published_ = false;
 };
+
+/// comm/host_memory.cpp lets a training step keep and reuse its memory, in pieces of 64 MiB; here tensors pass once.
+void hand_freed_tensors_back() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 65536);
+  for (const int what : {M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD}) mallopt(what, 128 << 10);  // as shipped
+#endif
+}
 
 /// A whole tensor over memory of ours, ready to be loaded into.
 comm::ShardedTensor target_over(const plan::Piece& piece, std::span<std::byte> bytes) {
@@ -290,6 +299,7 @@ ExitCode convert(comm::World& world, const Arguments& arguments) {
       std::cout << weights.directory() << ": " << weights.tensors().size() << " tensors can be converted\n";
       return;
     }
+    hand_freed_tensors_back();
     checkpoint::is_hugging_face_directory(options.input) ? import_model(options) : export_model(options);
   });
   return ExitCode::done;
