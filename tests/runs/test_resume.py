@@ -52,7 +52,7 @@ def wait_for_step(process, run_dir, step):
         if process.poll() is not None:
             raise AssertionError(f"ended early with {process.returncode}: {process.stderr.read()[-3000:]}")
         path = run_dir / "metrics.jsonl"
-        if path.exists() and f'{{"step":{step},' in path.read_text():
+        if path.exists() and f'"step":{step},' in path.read_text():
             return
         time.sleep(0.005)
     process.kill()
@@ -145,7 +145,7 @@ def test_max_hours_saves_and_asks_for_a_requeue(world, unbroken, tmp_path):
     run_dir = tmp_path / "run"
     codes = []
     while not (run_dir / "done").exists():
-        result = world.pretrain(run_dir, **layout(1), **options(world, run__max_hours=0.4 / 3600), expect=None)
+        result = world.pretrain(run_dir, **layout(1), **options(world, run__max_hours=0.1 / 3600), expect=None)
         codes.append(result.returncode)
         assert result.returncode in (0, 75) and len(codes) < 45, result.stderr
     assert codes[0] == 75 and codes[-1] == 0
