@@ -61,8 +61,7 @@ def read_metrics(path):
     last_step = {"training": -1, "validation": -1}
     for number, row in _read_json_rows(path):
         where = f"{path}:{number}"
-        if "schema_version" in row:
-            _check_version(row["schema_version"], where)
+        _check_version(row.get("schema_version", 1), where)  # the first rows of version 1 did not say so
         for key in ("step", "tokens"):
             if not isinstance(row.get(key), int) or row[key] < 0:
                 raise TableError(f"{where}: {key} is missing or not a count")

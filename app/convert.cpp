@@ -1,11 +1,16 @@
 // osler convert: a Hugging Face model directory becomes a checkpoint, or the other way round, bit for bit. Tensors pass
 // one by one: memory is bounded by the largest of them. One process works; under mpirun the others wait.
 #include <ATen/ATen.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 
 #include "base/log.hpp"
@@ -26,6 +31,43 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kSpareSpace = 1.02;  // of the tensors' bytes: headers, index, tokenizer
+constexpr const char* kLock = "/.lock";
+
+/// A lock on a file in a folder that is being written, for the life of this object; a killed process holds none.
+class FolderLock {
+ public:
+  FolderLock(const std::string& folder, int flags) : file_(::open((folder + kLock).c_str(), flags | O_CLOEXEC, 0644)) {
+    is_held_ = file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0;
+  }
+  ~FolderLock() {
+    if (file_ >= 0) ::close(file_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  bool is_held() const { return is_held_; }
+
+ private:
+  int file_;
+  bool is_held_ = false;
+};
+
+/// What killed conversions to the same output left: `prefix`NUMBER with a lock file that nobody holds.
+void remove_abandoned(const fs::path& parent, const std::string& prefix) {
+  std::error_code error;
+  for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != std::string::npos) continue;
+    std::error_code failure;
+    {
+      const FolderLock lock(entry->path().string(), O_RDWR);
+      if (!lock.is_held()) continue;
+      log::info("removing '", entry->path().string(), "', which a killed conversion left");
+      fs::remove_all(entry->path(), failure);
+    }
+    fs::remove_all(entry->path(), failure);  // NFS keeps an open file: here nothing is open any more
+    if (failure) log::warning("cannot remove it: ", failure.message());
+  }
+}
 
 /// Made beside the output under a temporary name, which it gets only when whole; removed when something fails.
 class OutputFolder {
@@ -38,12 +80,15 @@ class OutputFolder {
       throw ConfigError("convert.output '", path,
                         "' exists already and is not an empty folder: choose another or remove it");
     final_name_ = final_name.string();
-    temporary_ = text_of((final_name.parent_path() / ".tmp-").string(), final_name.filename().string(), "-",
-                         std::random_device{}());
+    const std::string prefix = ".tmp-" + final_name.filename().string() + "-";
+    remove_abandoned(final_name.parent_path(), prefix);
+    temporary_ = text_of((final_name.parent_path() / prefix).string(), std::random_device{}());
     make_directories(temporary_);
+    lock_.emplace(temporary_, O_RDWR | O_CREAT);
   }
   ~OutputFolder() {
     std::error_code error;
+    lock_.reset();
     if (!published_) fs::remove_all(temporary_, error);
   }
   OutputFolder(const OutputFolder&) = delete;
@@ -57,6 +102,9 @@ class OutputFolder {
       throw StorageError("not enough space for '", final_name_, "': ", wanted, " bytes wanted, ", available, " free");
   }
   void publish() {
+    std::error_code error;
+    fs::remove(temporary_ + kLock, error);
+    lock_.reset();
     sync_directory(temporary_);
     publish_directory(temporary_, final_name_);
     published_ = true;
@@ -65,8 +113,17 @@ class OutputFolder {
  private:
   std::string final_name_;
   std::string temporary_;
+  std::optional<FolderLock> lock_;  ///< not held where the file system has no locks: then nobody removes it either
   bool published_ = false;
 };
+
+/// comm/host_memory.cpp lets a training step keep and reuse its memory, in pieces of 64 MiB; here tensors pass once.
+void hand_freed_tensors_back() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 65536);
+  for (const int what : {M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD}) mallopt(what, 128 << 10);  // as shipped
+#endif
+}
 
 /// A whole tensor over memory of ours, ready to be loaded into.
 comm::ShardedTensor target_over(const plan::Piece& piece, std::span<std::byte> bytes) {
@@ -242,6 +299,7 @@ ExitCode convert(comm::World& world, const Arguments& arguments) {
       std::cout << weights.directory() << ": " << weights.tensors().size() << " tensors can be converted\n";
       return;
     }
+    hand_freed_tensors_back();
     checkpoint::is_hugging_face_directory(options.input) ? import_model(options) : export_model(options);
   });
   return ExitCode::done;

@@ -20,7 +20,8 @@ fi
 
 # Slurm 22.05's default PMIx fence lets 1 to 22 % of the starts die in MPI_Init; the ring fence none.
 export SLURM_PMIX_FENCE="${SLURM_PMIX_FENCE:-ring}"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
+# Without --cpus-per-task it stays unset: the program then takes its share of the cores that it may run on.
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"; fi
 ulimit -c 0 # core files hold text of patients
 
 print_header() {

@@ -1,4 +1,4 @@
-// Errors by who can mend them, each with the exit code that interfaces.md fixes. Local: nothing here communicates.
+// Errors by who can mend them, each with its exit code (docs/formats.md). Local: nothing here communicates.
 #pragma once
 
 #include <stdexcept>

@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/publish.hpp"
-#include "checkpoint/strict_json.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -26,7 +26,7 @@ bool exists(const std::string& path) {
 
 /// weight_map: tensor -> file name, both checked for form.
 std::map<std::string, std::string> weight_map_of(const std::string& path) {
-  const nlohmann::json json = parse_strict_json(read_file(path, kMaxJsonBytes), path);
+  const nlohmann::json json = config::parse_strict_json(read_file(path, kMaxJsonBytes), path);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
     throw DataError(path, " has no 'weight_map'");
   std::map<std::string, std::string> weight_map;
@@ -40,6 +40,10 @@ std::map<std::string, std::string> weight_map_of(const std::string& path) {
   }
   if (weight_map.empty()) throw DataError(path, ": 'weight_map' is empty");
   return weight_map;
+}
+
+bool holds_weights(DType dtype) {
+  return dtype == DType::bf16 || dtype == DType::fp16 || dtype == DType::fp32 || dtype == DType::fp64;
 }
 
 std::string joined(const std::set<std::string>& names) {
@@ -129,7 +133,7 @@ StoredPiece HuggingFaceModel::stored(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw DataError("'", directory_, "' has no tensor '", name, "'");
   const auto& [file, entry] = found->second;
-  if (!entry.dtype)
+  if (!entry.dtype || !holds_weights(*entry.dtype))
     throw DataError("tensor '", name, "' in ", directory_, "/", file, " has dtype ", entry.dtype_name,
                     ": only BF16, F16, F32 and F64 weights are supported");
   return {directory_ + "/" + file,

@@ -27,7 +27,7 @@ class HuggingFaceModel {
 
   std::vector<std::string> names() const;  ///< sorted
   bool contains(const std::string& name) const { return tensors_.count(name) > 0; }
-  /// The whole tensor in its file. Throws DataError naming it when absent or of a dtype that we cannot hold.
+  /// The whole tensor in its file. Throws DataError naming it when absent or of a dtype that no weights have.
   StoredPiece stored(const std::string& name) const;
 
  private:

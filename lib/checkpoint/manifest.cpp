@@ -10,7 +10,7 @@
 
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
-#include "checkpoint/strict_json.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -276,7 +276,7 @@ std::string manifest_text(const Manifest& manifest) {
 Manifest parse_manifest(const std::string& text, const std::string& origin) {
   Json json;
   try {
-    json = parse_strict_json(text, origin);
+    json = config::parse_strict_json(text, origin);
   } catch (const DataError& error) {
     throw CheckpointError(error.what());
   }

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/error.hpp"
-#include "checkpoint/strict_json.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -116,7 +116,7 @@ Json read_header(const store::RegionFile& file, std::uint64_t& header_bytes) {
   file.read(kLengthBytes, std::as_writable_bytes(std::span(text)));
   if (text.empty() || text.front() != '{')
     throw DataError(path, ": the header does not begin with '{': not a safetensors file?");
-  return parse_strict_json(text, path + " header", kMaxHeaderDepth);
+  return config::parse_strict_json(text, path + " header", kMaxHeaderDepth);
 }
 
 }  // namespace

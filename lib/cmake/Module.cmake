@@ -1,5 +1,5 @@
 # osler_module(NAME [TORCH] EDGES module... LIBRARIES lib...): the static library of lib/NAME.
-# EDGES are the modules it may include (docs/design.md section 3); the hygiene test holds the #include lines to them.
+# EDGES are the modules it may include (docs/design.md, Modules); the hygiene test holds the #include lines to them.
 
 if(NOT TARGET osler_flags)
   add_library(osler_flags INTERFACE)

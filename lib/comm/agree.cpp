@@ -1,4 +1,4 @@
-// How ranks come to leave with one error (docs/design.md section 10).
+// How ranks come to leave with one error (docs/design.md, Errors).
 #include <c10/util/Exception.h>
 
 #include <new>

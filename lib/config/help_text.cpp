@@ -59,7 +59,7 @@ std::string help_text(const std::string& verb, const std::string& summary, const
                 "INI files of the keys below; later files override earlier ones, the command line overrides files; "
                 "a list is replaced as a whole");
   text += entry("--print-config", "print the resolved configuration with the origin of each value, and stop");
-  text += entry("--dry-run", "check everything, write nothing, and stop");
+  if (verb != "plan") text += entry("--dry-run", "check everything, write nothing, and stop");  // a plan is no more
   text += entry("--help", "this text");
   std::string section;
   for (const Field& field : fields) {

@@ -2,11 +2,10 @@
 
 #include <cmath>
 #include <limits>
-#include <set>
-
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::config {
 namespace {
@@ -80,24 +79,8 @@ class Reader {
   std::string origin_;
 };
 
-/// nlohmann keeps the last of equal keys without a word; a config that says two things is refused.
-Json parse_strictly(const std::string& text, const std::string& origin) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      duplicate = parsed.get<std::string>();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    return true;
-  };
-  Json root;
-  try {
-    root = Json::parse(text, watch);
-  } catch (const Json::exception& error) {
-    throw DataError("'", origin, "' is not valid JSON: ", error.what());
-  }
-  if (!duplicate.empty()) throw DataError("'", origin, "': \"", duplicate, "\" appears twice; keep one");
+Json parse_object(const std::string& text, const std::string& origin) {
+  Json root = parse_strict_json(text, "'" + origin + "'");
   if (!root.is_object()) throw DataError("'", origin, "' holds no JSON object; a model's config.json is one");
   return root;
 }
@@ -188,7 +171,7 @@ void refuse_what_is_not_supported(const Reader& reader) {
 }  // namespace
 
 ModelConfig parse_model_config(const std::string& json_text, const std::string& origin) {
-  const Json root = parse_strictly(json_text, origin);
+  const Json root = parse_object(json_text, origin);
   const Reader reader(root, origin);
   ModelConfig config;
   config.is_mixture = read_is_mixture(reader);

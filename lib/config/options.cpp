@@ -94,7 +94,7 @@ std::vector<Field> fields_of(ConvertOptions& o) {
 
 std::vector<Field> fields_of(RunOptions& o) {
   FieldList f("run");
-  f.path("dir", o.dir, "folder of checkpoints, metrics and logs").needed_by({"pretrain", "finetune"});
+  f.path("dir", o.dir, "folder of checkpoints and metrics").needed_by({"pretrain", "finetune"});
   f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw of the run");
   f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps", "optimizer steps of the whole run")
       .needed_by({"pretrain", "finetune"});
@@ -102,7 +102,8 @@ std::vector<Field> fields_of(RunOptions& o) {
           "save and stop early, schedule unchanged; 0: at run.steps");
   f.whole("log_every", o.log_every, at_least<std::int64_t>(1), "steps", "steps between metrics rows");
   f.real("max_hours", o.max_hours, at_least(0.0), "hours", "save and leave with code 75 after this time; 0: no limit");
-  f.whole("threads", o.threads, Interval<int>{.least = 0, .most = 4096}, "threads", "per rank; 0: cores / local ranks");
+  f.whole("threads", o.threads, Interval<int>{.least = 0, .most = 4096}, "threads",
+          "per rank; 0: OMP_NUM_THREADS, else its share of the cores");
   f.real("peer_timeout_s", o.peer_timeout_s, above(0), "s",
          "a collective in which nothing moves for so long ends the job with code 7");
   f.path("trace", o.trace, "write what ran when to PATH.rank_00000.json, ... (Chrome trace); empty: none");
@@ -126,7 +127,7 @@ std::vector<Field> fields_of(DataOptions& o) {
       .needed_by({"pretrain", "finetune"});
   f.list("validation", o.validation, "NAME:PATH", "held-out tokens, each with its own loss");
   f.whole("validate_every", o.validate_every, at_least<std::int64_t>(0), "steps",
-          "steps between validations; 0: only at the end");
+          "steps between validations; 0: only before the first step and after the last");
   f.whole("validation_sequences", o.validation_sequences, at_least<std::int64_t>(1), "sequences",
           "of each validation set");
   f.whole("sequence_length", o.sequence_length, at_least<std::int64_t>(2), "tokens", "length of a packed window");

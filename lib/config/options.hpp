@@ -67,7 +67,7 @@ struct RunOptions {
   std::int64_t stop_at_step = 0;  // 0 = steps
   std::int64_t log_every = 10;
   double max_hours = 0;  // 0 = no limit
-  int threads = 0;       // 0 = cores / local ranks
+  int threads = 0;       // 0 = OMP_NUM_THREADS, else cores / local ranks
   double peer_timeout_s = 600;
   std::string trace;  // "" = none
 };
@@ -81,7 +81,7 @@ struct ModelOptions {
 struct DataOptions {
   std::vector<WeightedPath> source;
   std::vector<NamedPath> validation;
-  std::int64_t validate_every = 0;         // 0 = only at the end
+  std::int64_t validate_every = 0;         // 0 = only before the first step and at the end
   std::int64_t validation_sequences = 64;  // per set
   std::int64_t sequence_length = 4096;
   std::int64_t global_batch = 256;

@@ -34,8 +34,16 @@ std::string cell(const std::string& value) {
 std::string cell(std::int64_t value) {
   return std::to_string(value);
 }
+std::string cell(std::uint64_t value) {
+  return std::to_string(value);
+}
 std::string cell(double value) {
   return std::isnan(value) ? "" : nlohmann::json(value).dump();
+}
+
+DType number_type(const ScoresColumn& column) {
+  if (std::holds_alternative<Doubles>(column.values)) return DType::fp64;
+  return std::holds_alternative<Integers>(column.values) ? DType::i64 : DType::u64;
 }
 
 }  // namespace
@@ -72,7 +80,7 @@ std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std:
       of_estimate("ci_high", [](const Estimate& e) { return e.high; }),
       column<Integers>("n", rows, [](const Row& row) { return row.metric->estimate.n; }),
       column<Integers>("unparsed", rows, [](const Row& row) { return row.score->num_unparsed; }),
-      same("seed", static_cast<std::int64_t>(identity.options.seed)),
+      same("seed", identity.options.seed),
       same("config_hash", identity.config_hash),
       same("build", identity.build),
       same("date", identity.date),
@@ -107,7 +115,7 @@ std::string scores_hdf5(const std::vector<ScoresColumn>& columns) {
     if (const auto* strings = std::get_if<Strings>(&column.values))
       image.declare_text(column.name, nlohmann::json(*strings).dump());
     else
-      image.declare(column.name, std::holds_alternative<Doubles>(column.values) ? DType::fp64 : DType::i64, {num_rows});
+      image.declare(column.name, number_type(column), {num_rows});
   }
   image.set_attributes("", {{"format", std::string("osler-scores")},
                             {"schema_version", kScoresSchemaVersion},

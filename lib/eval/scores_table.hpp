@@ -13,7 +13,8 @@ namespace osler::eval {
 
 struct ScoresColumn {
   std::string name;
-  std::variant<std::vector<std::string>, std::vector<std::int64_t>, std::vector<double>> values;
+  std::variant<std::vector<std::string>, std::vector<std::int64_t>, std::vector<std::uint64_t>, std::vector<double>>
+      values;
 };
 
 /// Columns of equal length, in file order. A standard error that does not exist (n = 1) is NaN.

@@ -1,4 +1,4 @@
-// Load balancing and z losses of the router, in both published conventions (docs/numerics.md; methods M5).
+// Load balancing and z losses of the router, in both published conventions (docs/numerics.md, Losses).
 #pragma once
 
 #include <ATen/core/Tensor.h>

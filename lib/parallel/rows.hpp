@@ -2,7 +2,8 @@
 // and an exponential that compilers can vectorise. Host only; other devices use LibTorch's own kernels.
 //
 // Why by hand: between two GEMMs LibTorch walks over memory once per operation; on a CPU these walks cost as much as
-// attention does. Sums run over kLanes partial sums whatever the instruction set, so that results do not depend on it.
+// attention does. Sums run over kLanes partial sums in one order whatever the instruction set and the number of
+// threads; an instruction set with fused multiply-add may still round differently from one without (docs/numerics.md).
 #pragma once
 
 #include <ATen/Parallel.h>

@@ -10,6 +10,8 @@ namespace osler::train {
 
 enum class MetricsRole { writer, silent };
 
+inline constexpr std::int64_t kMetricsSchemaVersion = 1;  ///< `schema_version` of every row (docs/formats.md)
+
 class MetricsFile {
  public:
   /// Opens `path` for appending after dropping every row past `restored_step` and a torn last line; restored_step = -1

@@ -68,7 +68,8 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
   const auto& sources = inputs_.mixture->sources();
   const auto ledger = inputs_.mixture->ledger_before(step);
 
-  nlohmann::ordered_json row = {{"step", step},
+  nlohmann::ordered_json row = {{"schema_version", kMetricsSchemaVersion},
+                                {"step", step},
                                 {"tokens", step * spec_.data.global_batch * spec_.data.sequence_length}};
   row["loss"] = totals.loss();
   for (std::size_t source = 0; source < sources.size(); ++source) {

@@ -86,14 +86,19 @@ std::vector<std::string> differences(const std::string& stored_ini, const std::s
 }
 
 void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
-                      const std::string& directory) {
+                      RouterLosses router_losses, const std::string& directory) {
+  const std::vector<std::string> changed = differences(stored.run_config, expected.run_config);
   std::string problems = model_differences(stored.model_config, expected.model_config);
   if (stored.dtype != expected.dtype) problems += text_of("\n  parallel.dtype: ", stored.dtype, " -> ", expected.dtype);
   if (stored.data_fingerprint != expected.data_fingerprint || stored.seed != expected.seed) {
-    problems += "\n  the data or their order (contents, weights, sequence_length, global_batch or seed)";
-    for (const auto& line : differences(stored.run_config, expected.run_config))
+    problems +=
+        "\n  the data or their order (contents, weights, sequence_length, global_batch, cross_document or seed)";
+    for (const auto& line : changed)
       if (line.starts_with("data.") || line.starts_with("run.seed")) problems += "\n  " + line;
   }
+  for (const auto& line : changed)
+    if (router_losses == RouterLosses::on && line.starts_with("data.micro_batch: "))
+      problems += "\n  " + line + " (the router losses are means over micro-batches, so the objective would change)";
   if (problems.empty()) return;
   throw ConfigError(directory, " was saved by another run than the one configured now:", problems,
                     "\nuse another run.dir, or start from those weights with model.from");

@@ -8,10 +8,13 @@
 
 namespace osler::train {
 
-/// What must not change within a run: the data and their order, the model, the dtype, the seed. Throws ConfigError that
-/// shows what differs and says what to do. `expected.run_config` and `expected.model_config` are this start's.
+enum class RouterLosses { off, on };
+
+/// What must not change within a run: the data and their order, the model, the dtype, the seed, and with router losses
+/// the micro-batch. Throws ConfigError that shows what differs and says what to do. `expected.run_config`,
+/// `expected.model_config` and `router_losses` are this start's.
 void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
-                      const std::string& directory);
+                      RouterLosses router_losses, const std::string& directory);
 
 /// "data.global_batch: 8 -> 16" for every key whose value differs between two resolved INI texts, in order of the
 /// second; keys that only one has show as "(absent)".

@@ -76,13 +76,11 @@ at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& glo
   if (pass.output.router.logits_RE.empty()) return objective;
 
   const auto& model = inputs_.model_config;
-  const double aux_coefficient =
-      spec_.router.aux_coefficient < 0 ? model.router_aux_coefficient : spec_.router.aux_coefficient;
   const loss::RouterLoss router =
       loss::router_loss(pass.output.router.logits_RE, pass.output.router.expert_RK, model.num_experts, model.top_k,
                         spec_.router.aux_loss, spec_.router.z_coefficient > 0, groups_.tp());
   stats_.add(router, pass.output.router.expert_RK);
-  if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient * router_scale);
+  if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient() * router_scale);
   if (router.z.defined()) objective = objective + router.z * (spec_.router.z_coefficient * router_scale);
   return objective;
 }

@@ -7,7 +7,6 @@
 #include "base/log.hpp"
 #include "comm/torch_dtype.hpp"
 #include "plan/parameter_specs.hpp"
-#include "train/resume.hpp"
 
 namespace osler::train {
 
@@ -70,7 +69,7 @@ void Trainer::start_or_resume() {
   comm::agree_after(world_.host(), [&] {
     if (newest) {
       const checkpoint::Reader reader(*newest);
-      require_same_run(reader.state(), run_state(), *newest);
+      require_same_run(reader.state(), run_state(), router_losses(), *newest);
       restore(reader.state());
       optimizer_ = std::make_unique<optim::AdamW>(parameters_, groups_, spec_.optim);
       reader.load(optimizer_->state());
@@ -97,6 +96,16 @@ void Trainer::start_or_resume() {
       directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, inputs_.mesh, step_));
     metrics_ = std::make_unique<MetricsFile>(directory_.metrics(), newest ? step_ : -1, role);
   });
+}
+
+double Trainer::aux_coefficient() const {
+  if (!inputs_.model_config.is_mixture || spec_.router.aux_loss == config::AuxLoss::off) return 0;
+  return spec_.router.aux_coefficient < 0 ? inputs_.model_config.router_aux_coefficient : spec_.router.aux_coefficient;
+}
+
+RouterLosses Trainer::router_losses() const {
+  const bool has_z = inputs_.model_config.is_mixture && spec_.router.z_coefficient > 0;
+  return has_z || aux_coefficient() > 0 ? RouterLosses::on : RouterLosses::off;
 }
 
 void Trainer::verify_weights() {
@@ -163,7 +172,8 @@ Trainer::State Trainer::save() {
     log::info("saved ", path, " in ", duration_text(watch.elapsed_s()));
   } catch (const StorageError& error) {  // the same on every rank
     if (is_over() || ++failed_saves_in_a_row_ >= kMostFailedSavesInARow) throw;
-    log::info("save at step ", step_, " failed and is tried again at the next: ", error.what());
+    if (world_.host().rank() == 0)
+      log::warning("save at step ", step_, " failed and is tried again at the next: ", error.what());
   }
   time_limit_.note_save(watch.elapsed_s());
   since_row_.restart();

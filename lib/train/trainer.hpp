@@ -21,6 +21,7 @@
 #include "train/device_batch.hpp"
 #include "train/inputs.hpp"
 #include "train/metrics.hpp"
+#include "train/resume.hpp"
 #include "train/run_directory.hpp"
 #include "train/step_stats.hpp"
 #include "train/stop.hpp"
@@ -91,6 +92,8 @@ class Trainer {
   void fail_together(const Args&... args) {
     comm::agree(world_.host(), std::make_exception_ptr(ErrorType(args...)));
   }
+  double aux_coefficient() const;      ///< 0 when there is no such loss
+  RouterLosses router_losses() const;  ///< whether any is part of the objective
   checkpoint::RunState run_state() const;
   void restore(const checkpoint::RunState& state);
 

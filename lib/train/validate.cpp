@@ -10,7 +10,8 @@ namespace osler::train {
 
 Trainer::State Trainer::validate() {
   const at::NoGradGuard no_gradients;
-  nlohmann::ordered_json row = {{"step", step_}, {"tokens", run_state().tokens}};
+  nlohmann::ordered_json row = {
+      {"schema_version", kMetricsSchemaVersion}, {"step", step_}, {"tokens", run_state().tokens}};
   std::string line;
   for (const auto& set : inputs_.validation) {
     StepStats stats({.num_sources = 1}, groups_, world_.device());

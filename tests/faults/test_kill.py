@@ -106,6 +106,7 @@ def test_a_disk_that_refuses_every_save(world, tmp_path):
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 5, stderr
     assert stderr.count("failed and is tried again") == 2, "two failed saves do not stop the run, the third does"
+    assert all("warning" in line for line in stderr.splitlines() if "failed and is tried again" in line)
     assert checkpoints(run_dir) == ["step_000000004"], "the previous one is untouched, nothing half-written is left"
     world.pretrain(run_dir, **options)
     assert without_timing(read_metrics(run_dir)) == without_timing(read_metrics(tmp_path / "unbroken"))

@@ -13,7 +13,7 @@ LIB = ROOT / "lib"
 SOURCE_SUFFIXES = {".cpp", ".hpp"}
 TEXT_SUFFIXES = SOURCE_SUFFIXES | {".py", ".sh", ".sbatch", ".cmake", ".txt", ".ini", ".md", ".json", ".cff"}
 MAX_LINES = 400
-# The levels of docs/design.md section 3: a module may only lean on lower ones, or on its own where the table says so.
+# The levels of docs/design.md: a module may only lean on lower ones, or on its own where the table says so.
 NO_TORCH = ["base", "config", "store", "text", "plan"]
 
 
@@ -181,6 +181,12 @@ def test_every_header_is_guarded_and_introduced():
             assert text.startswith("//"), f"{path}: the top says what it is for"
 
 
+def test_documents_name_files_that_exist():
+    for document in (path for path in tracked_files() if path.suffix == ".md"):
+        for name in re.findall(r"\b(?:analysis|app|configs|lib|slurm)/[\w./-]+\.\w+", document.read_text()):
+            assert (ROOT / name).exists(), f"{document} names {name}, which is not there"
+
+
 def test_shell_scripts():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
@@ -199,7 +205,7 @@ def test_real_data_stays_out():
         assert path.stat().st_size < 300_000, f"{path}: {path.stat().st_size} bytes"
 
 
-# The sections of each verb, as in docs/interfaces: every key of a section appears in the verb's --help.
+# The sections of each verb, as in docs/formats.md: every key of a section appears in the verb's --help.
 VERB_KEYS = {
     "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.deduplicate",
     "convert": "convert.input convert.output convert.dtype",

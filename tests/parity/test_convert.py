@@ -1,5 +1,6 @@
 """osler convert against transformers, safetensors and h5py: bit for bit in both directions, memory bounded by a tensor."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -151,6 +152,9 @@ REFUSED = {
     "wrong shape": (lambda f: edit(f, lambda t: t.update({"model.norm.weight": torch.ones(25)})), 3, "model.norm.weight"),
     "unknown tensor": (lambda f: edit(f, lambda t: t.update({"model.extra": torch.ones(1)})), 3, "model.extra"),
     "integer weights": (lambda f: edit(f, lambda t: t.update({"model.norm.weight": torch.ones(24, dtype=torch.int32)})), 3, "I32"),
+    "wide integer weights": (lambda f: edit(f, lambda t: t.update({"model.norm.weight": torch.ones(24, dtype=torch.int64)})), 3,
+                             "model.norm.weight' in"),
+    "bytes as weights": (lambda f: edit(f, lambda t: t.update({"model.norm.weight": torch.ones(24, dtype=torch.uint8)})), 3, "U8"),
     "no config": (lambda f: (f / "config.json").unlink(), 3, "config.json"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), 3, "config.json"),
     "other architecture": (lambda f: (f / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}'), 3, "Llama"),
@@ -168,6 +172,25 @@ def test_bad_models_are_refused_and_nothing_is_left(tmp_path, what):
     result = convert(original, tmp_path / "checkpoint", expect=code)
     assert named in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
+def test_what_a_killed_conversion_left_is_removed_and_nothing_else(tmp_path):
+    original = make_model(tmp_path / "hf", "mistral", "fp32")
+    folders = {}
+    for name in (".tmp-out-123", ".tmp-out-456", ".tmp-out-2-789", ".tmp-out-mine", ".tmp-out-77"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        (folders[name] / "rank_00000.h5").write_bytes(b"half")
+        if name != ".tmp-out-77":
+            (folders[name] / ".lock").touch()
+    with open(folders[".tmp-out-456"] / ".lock", "r+b") as held:  # another conversion is at work there
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert ".tmp-out-123" in convert(original, tmp_path / "out").stderr
+    assert not folders.pop(".tmp-out-123").exists()
+    for name, folder in folders.items():
+        assert (folder / "rank_00000.h5").read_bytes() == b"half", name
+    assert not (tmp_path / "out" / ".lock").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*folders, "hf", "out"])
 
 
 def test_usage(tmp_path):

@@ -24,7 +24,7 @@ ROW = "1,runs/base,2048,0,0.0,exam,all,zero-shot,text,0,acc,0.5,0.28867513459481
 def metrics_text(steps=20, sources=("general", "clinical"), start=1):
     rows = []
     for step in range(start, start + steps):
-        row = {"step": step, "tokens": 1024 * step, "loss": 3 / step} | {f"loss/{s}": 2 / step for s in sources}
+        row = {"schema_version": 1, "step": step, "tokens": 1024 * step, "loss": 3 / step} | {f"loss/{s}": 2 / step for s in sources}
         rows.append(json.dumps(row | {"mfu": None}))
         if step % 10 == 0:
             rows.append(json.dumps({"step": step, "tokens": 1024 * step} | {f"valid/{s}": 2.5 / step for s in sources}))
@@ -67,6 +67,8 @@ def test_read_metrics_splits_training_from_validation(tmp_path):
     ('{"step": 2, "tokens": 8, "loss": 1}\n{"step": 2, "tokens": 8, "loss": 1}\n', ":2: step 2 comes after step 2"),
     ('{"step": 1, "tokens": 8, "valid/a": 1}\n', "no row holds a training loss"),
     ('{"schema_version": 9, "step": 1, "tokens": 8, "loss": 1}\n', "schema version 9 is unknown"),
+    ('{"step": 1, "tokens": 8, "loss": 1}\n{"schema_version": 2, "step": 2, "tokens": 16, "loss": 1}\n', ":2: schema version 2 is unknown"),
+    ('{"schema_version": null, "step": 1, "tokens": 8, "loss": 1}\n', "schema version None is unknown"),
 ])
 def test_malformed_metrics(tmp_path, text, complaint):
     path = tmp_path / "metrics.jsonl"

@@ -54,7 +54,7 @@ def test_metrics_tell_the_whole_story(one_rank, mixture):
         assert abs(row["tokens/clinical"] - row["tokens"] * 2 / 3) <= 32, "weights are shares of tokens"
         low, high = sorted((row["loss/general"], row["loss/clinical"]))
         assert low - 1e-9 <= row["loss"] <= high + 1e-9
-        assert row["skipped"] == 0 and row["grad_norm"] > 0
+        assert row["skipped"] == 0 and row["grad_norm"] > 0 and next(iter(row.items())) == ("schema_version", 1)
         assert row["tokens_per_second"] > 0 and row["step_time_s"] > 0 and row["memory_bytes"] > 1e6
         assert row["mfu"] is None, "the peak of a CPU is not known"
     assert rows[2]["learning_rate"] == pytest.approx(3e-3)
@@ -64,7 +64,7 @@ def test_metrics_tell_the_whole_story(one_rank, mixture):
         assert all(1 <= load <= 4 for row in rows for load in row["router/load_max_over_mean"])
         assert all(row["router/aux_loss"] >= 1.99 for row in rows), "top_k = 2 is the balanced value"
     validation = [row for row in read_metrics(run_dir) if "valid/held" in row]
-    assert [row["step"] for row in validation] == [0, 10, 20]
+    assert [row["step"] for row in validation] == [0, 10, 20] and all(row["schema_version"] == 1 for row in validation)
     assert validation[-1]["valid/held"] < validation[0]["valid/held"] - 0.3
 
 

@@ -52,7 +52,7 @@ def wait_for_step(process, run_dir, step):
         if process.poll() is not None:
             raise AssertionError(f"ended early with {process.returncode}: {process.stderr.read()[-3000:]}")
         path = run_dir / "metrics.jsonl"
-        if path.exists() and f'{{"step":{step},' in path.read_text():
+        if path.exists() and f'"step":{step},' in path.read_text():
             return
         time.sleep(0.005)
     process.kill()
@@ -145,7 +145,7 @@ def test_max_hours_saves_and_asks_for_a_requeue(world, unbroken, tmp_path):
     run_dir = tmp_path / "run"
     codes = []
     while not (run_dir / "done").exists():
-        result = world.pretrain(run_dir, **layout(1), **options(world, run__max_hours=0.4 / 3600), expect=None)
+        result = world.pretrain(run_dir, **layout(1), **options(world, run__max_hours=0.1 / 3600), expect=None)
         codes.append(result.returncode)
         assert result.returncode in (0, 75) and len(codes) < 45, result.stderr
     assert codes[0] == 75 and codes[-1] == 0
@@ -176,3 +176,11 @@ def test_refuses_to_go_on_as_another_run(world, tmp_path, change, named):
     result = world.pretrain(run_dir, expect=2, **change)
     assert named in result.stderr and "->" in result.stderr
     assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_micro_batch_is_part_of_a_mixtures_objective(world, tmp_path):
+    run_dir = tmp_path / "run"
+    world.pretrain(run_dir, mixture=True, run__stop_at_step=1)
+    result = world.pretrain(run_dir, mixture=True, run__stop_at_step=2, data__micro_batch=2, expect=2)
+    assert "data.micro_batch: 1 -> 2" in result.stderr and "router losses" in result.stderr
+    world.pretrain(run_dir, mixture=True, run__stop_at_step=2, data__micro_batch=2, router__aux_loss="off")

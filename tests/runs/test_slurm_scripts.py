@@ -122,6 +122,14 @@ def test_launchers(batch, launcher, start):
     assert ("SLURM_EXPORT_ENV=NONE" in environment) == (launcher == "srun")
 
 
+@pytest.mark.parametrize("given, expected", [({}, None), ({"SLURM_CPUS_PER_TASK": "12"}, "12"), ({"OMP_NUM_THREADS": "3"}, "3"),
+                                             ({"SLURM_CPUS_PER_TASK": "12", "OMP_NUM_THREADS": "3"}, "3")])
+def test_threads(batch, given, expected):
+    batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="0", **given)
+    environment = dict(line.partition("=")[::2] for line in pathlib.Path(f"{batch.log}.env").read_text().splitlines())
+    assert environment.get("OMP_NUM_THREADS") == expected
+
+
 def test_unknown_launcher_is_a_usage_error(batch):
     returned, output, _ = batch.run("pretrain.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="0", OSLER_LAUNCHER="prun")
     assert returned == 2

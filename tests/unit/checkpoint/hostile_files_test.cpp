@@ -14,7 +14,6 @@
 #include "checkpoint/hugging_face.hpp"
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/safetensors.hpp"
-#include "checkpoint/strict_json.hpp"
 
 namespace osler::checkpoint {
 namespace {

@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // As transformers 4 writes it.
 json mistral() {
@@ -151,9 +152,11 @@ TEST(ModelConfigFile, RefusesWhatIsNoConfig) {
   EXPECT_THAT(problem(""), HasSubstr("not valid JSON"));
   EXPECT_THAT(problem("{\"vocab_size\": "), HasSubstr("not valid JSON"));
   EXPECT_THAT(problem("{\"rope_theta\": 1e999}"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(problem("{\"_name\": \"Mrs Miller\" oops}"),
+              AllOf(HasSubstr("not valid JSON at byte 24"), Not(HasSubstr("Miller")), Not(HasSubstr("oops"))));
   EXPECT_THAT(problem("[]"), HasSubstr("no JSON object"));
   EXPECT_THAT(problem("{}"), HasSubstr("\"architectures\" is missing"));
-  EXPECT_THAT(problem(R"({"vocab_size": 1, "vocab_size": 2})"), HasSubstr("\"vocab_size\" appears twice"));
+  EXPECT_THAT(problem(R"({"vocab_size": 1, "vocab_size": 2})"), HasSubstr("has the key 'vocab_size' twice"));
   json config = mistral();
   config.erase("sliding_window");
   EXPECT_THAT(problem(config.dump()), HasSubstr("write null for none"));

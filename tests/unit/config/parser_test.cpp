@@ -246,6 +246,8 @@ TEST_F(ParserTest, HelpShowsEveryOptionWithItsFacts) {
   EXPECT_EQ(parse({"--run.steps=x", "--help"}), Action::help);
   EXPECT_EQ(parse({"-h"}), Action::help);
   const std::string text = parser->help();
+  EXPECT_THAT(text, HasSubstr("--dry-run"));
+  EXPECT_THAT(Parser("plan", "").help(), Not(HasSubstr("--dry-run")));
   EXPECT_THAT(text, AllOf(HasSubstr("[optim]\n"), HasSubstr("--optim.beta2=X"), HasSubstr(">= 0 and < 1; default 0.95"),
                           HasSubstr("--optim.schedule=cosine|linear|wsd|constant"), HasSubstr("repeats"),
                           HasSubstr("in steps")));

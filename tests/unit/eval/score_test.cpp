@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -121,6 +122,7 @@ TEST(ResultFiles, HoldWhatLmEvalHolds) {
 TEST(ScoresTable, CsvLeavesAMissingErrorEmptyAndQuotes) {
   RunIdentity identity;
   identity.model = "a,b";
+  identity.options.seed = std::numeric_limits<std::uint64_t>::max();
   TaskScore score;
   score.name = "exam";
   score.metrics = {{"acc", estimate_mean({1})}};
@@ -128,6 +130,7 @@ TEST(ScoresTable, CsvLeavesAMissingErrorEmptyAndQuotes) {
   EXPECT_TRUE(csv.starts_with("schema_version,model,tokens_seen,fine_tuned,neftune_alpha,task,subset,strategy,"))
       << csv;
   EXPECT_NE(csv.find("\n1,\"a,b\",0,0,0.0,exam,all,zero-shot,letter,0,acc,1.0,,"), std::string::npos) << csv;
+  EXPECT_NE(csv.find(",1,0,18446744073709551615,"), std::string::npos) << csv;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 namespace osler::train {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -22,9 +23,9 @@ checkpoint::RunState state() {
   return state;
 }
 
-std::string complaint(const checkpoint::RunState& current) {
+std::string complaint(const checkpoint::RunState& current, RouterLosses router_losses = RouterLosses::off) {
   try {
-    require_same_run(state(), current, "runs/a/checkpoints/step_000000010");
+    require_same_run(state(), current, router_losses, "runs/a/checkpoints/step_000000010");
   } catch (const ConfigError& error) {
     return error.what();
   }
@@ -61,6 +62,16 @@ TEST(RequireSameRun, ShowsWhatDiffers) {
   other_data.data_fingerprint = "abd";
   other_data.run_config = "[run]\nseed = 7\n[data]\nsource = a:1:x\nsource = b:2:y\nglobal_batch = 16\n";
   EXPECT_THAT(complaint(other_data), HasSubstr("data.global_batch: 8 -> 16"));
+  EXPECT_THAT(complaint(other_data), HasSubstr("cross_document"));
+}
+
+TEST(RequireSameRun, HoldsTheMicroBatchWhereItShapesTheObjective) {
+  auto current = state();
+  current.run_config += "micro_batch = 2\n";
+  EXPECT_EQ(complaint(current, RouterLosses::off), "");
+  EXPECT_THAT(complaint(current, RouterLosses::on),
+              AllOf(HasSubstr("data.micro_batch: (absent) -> 2"), HasSubstr("router losses are means over micro")));
+  EXPECT_EQ(complaint(state(), RouterLosses::on), "");
 }
 
 }  // namespace

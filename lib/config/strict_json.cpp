@@ -1,11 +1,11 @@
-#include "checkpoint/strict_json.hpp"
+#include "config/strict_json.hpp"
 
 #include <unordered_set>
 #include <vector>
 
 #include "base/error.hpp"
 
-namespace osler::checkpoint {
+namespace osler::config {
 
 nlohmann::json parse_strict_json(std::string_view text, const std::string& origin, int max_depth) {
   using Event = nlohmann::json::parse_event_t;
@@ -32,4 +32,4 @@ nlohmann::json parse_strict_json(std::string_view text, const std::string& origi
   }
 }
 
-}  // namespace osler::checkpoint
+}  // namespace osler::config

@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace osler::checkpoint {
+namespace osler::config {
 
 /// `origin` names the text in errors. Throws DataError with the position of what is wrong.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& origin, int max_depth = 16);
 
-}  // namespace osler::checkpoint
+}  // namespace osler::config
