@@ -1,6 +1,7 @@
 // How ranks come to leave with one error (docs/design.md, Errors).
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <new>
 
 #include "base/error.hpp"
@@ -84,6 +85,14 @@ void agree(Group& group, const std::exception_ptr& failure) {
   }
   const std::string code = group.broadcast_bytes(std::to_string(static_cast<int>(mine.code)), root);
   throw_agreed(static_cast<ExitCode>(std::stoi(code)), group.broadcast_bytes(mine.message, root));
+}
+
+void require_same(Group& group, const std::string& what, const std::string& value, const std::string& remedy) {
+  const std::vector<std::string> values = group.all_gather_bytes(value);
+  const auto other = std::find_if(values.begin(), values.end(), [&](const auto& each) { return each != values[0]; });
+  agree_after(group, [&] {
+    if (other != values.end()) throw ConfigError(what, " of ranks 0 and ", other - values.begin(), " differ; ", remedy);
+  });
 }
 
 }  // namespace osler::comm

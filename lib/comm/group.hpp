@@ -123,6 +123,10 @@ Group& self_group();
 /// DataError, ...) and is_agreed(). *Collective.*
 void agree(Group& group, const std::exception_ptr& failure);
 
+/// Throws one ConfigError on all ranks when `value` is not the same everywhere, naming the two lowest ranks that
+/// differ; `what` says whose it is ("the configuration") and `remedy` what to do. *Collective.*
+void require_same(Group& group, const std::string& what, const std::string& value, const std::string& remedy);
+
 /// True for an error that agree() threw: every rank of the group holds the same one, so one of them reports it and all
 /// can leave in order.
 bool is_agreed(const std::exception& error);

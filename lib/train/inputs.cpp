@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/publish.hpp"
+#include "base/sha256.hpp"
 #include "text/tokenizer.hpp"
 #include "train/run_directory.hpp"
 
@@ -66,11 +67,23 @@ void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256
   }
 }
 
+/// Ranks that read other files or run another program would train on, and wrongly, or wait for each other for ever.
+void require_same_inputs(const Inputs& inputs, comm::Group& ranks) {
+  comm::require_same(ranks, "the model's configuration", sha256_hex(inputs.model_config_text),
+                     "give every rank the same model.from or model.config");
+  std::string data = inputs.mixture->fingerprint();
+  for (const auto& set : inputs.validation) data += " " + set.name;
+  comm::require_same(ranks, "the data", data, "give every rank the same token shards");
+}
+
 }  // namespace
 
 Inputs open_inputs(const RunSpec& spec, comm::World& world) {
   Inputs inputs;
   comm::Group& ranks = world.host();
+  comm::require_same(ranks, "the programs", spec.program_version + " " + sha256_hex_of_file("/proc/self/exe"),
+                     "start one and the same osler on all ranks");
+  comm::require_same(ranks, "the configurations", spec.resolved_ini, "give every rank the same options and files");
   comm::agree_after(ranks, [&] {
     require_available(spec);
     RunDirectory(spec.run.dir).require_possible();
@@ -78,6 +91,7 @@ Inputs open_inputs(const RunSpec& spec, comm::World& world) {
     inputs.mesh = plan::build_mesh(ranks.size(), inputs.model_config, spec.parallel, spec.data);
     open_data(spec, inputs, open_tokenizer(spec, inputs), ranks.rank());
   });
+  require_same_inputs(inputs, ranks);
   return inputs;
 }
 

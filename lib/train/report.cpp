@@ -22,6 +22,10 @@ double max_over_mean(const std::vector<double>& load_E) {
   return *std::max_element(load_E.begin(), load_E.end()) * static_cast<double>(load_E.size()) / sum;
 }
 
+std::vector<std::int64_t> whole_numbers(const std::vector<double>& values) {
+  return {values.begin(), values.end()};
+}
+
 template <class Value>
 std::string formatted(Value value, int precision, std::ios_base& (*style)(std::ios_base&)) {
   std::ostringstream out;
@@ -86,7 +90,12 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
       row["router/aux_loss"] = totals.aux_loss / static_cast<double>(batch.num_micro_batches);
     if (spec_.router.z_coefficient > 0)
       row["router/z_loss"] = totals.z_loss / static_cast<double>(batch.num_micro_batches);
-    for (const auto& load_E : totals.load_LE) row["router/load_max_over_mean"].push_back(max_over_mean(load_E));
+    for (const auto& load_E : totals.load_LE) {
+      row["router/load_max_over_mean"].push_back(max_over_mean(load_E));
+      row["router/load"].push_back(whole_numbers(load_E));
+    }
+    for (std::size_t source = 0; source < sources.size(); ++source)
+      row["router/load/" + sources[source].name()] = whole_numbers(totals.load_SE[source]);
   }
   row["tokens_per_second"] = tokens_per_second;
   const double mfu = model_flops_utilisation(tokens_per_second);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/log.hpp"
+#include "base/trace.hpp"
 #include "loss/router_loss.hpp"
 #include "train/trainer.hpp"
 
@@ -23,13 +24,13 @@ Trainer::State Trainer::take_step() {
     const bool is_last = &micro_batch == &batch.micro_batches.back();
     const ForwardPass pass = forward(micro_batch, is_last ? start_reduction_ : nullptr);
     const at::Tensor loss = compute_loss(pass, batch);
-    loss.backward();
+    backward(loss);
   }
-  optimizer_->reduce_gradients();
+  reduce_gradients();
   const StepTotals totals = stats_.reduce(groups_.world(), stop_wishes());
   const double grad_norm = optimizer_->compute_grad_norm();
   const Verdict verdict = check_finite(totals, grad_norm);
-  if (verdict == Verdict::finite) optimizer_->step(step_ + 1 - skipped_, learning_rate(), clip_scale(grad_norm));
+  if (verdict == Verdict::finite) update_weights(clip_scale(grad_norm));
   write_row(batch, totals, grad_norm, verdict);
   return finish_step(totals.wishes);
 }
@@ -59,6 +60,7 @@ std::string Trainer::place_text() const {
 
 Trainer::ForwardPass Trainer::forward(const data::Batch& batch,
                                       const std::function<void(std::int64_t)>& on_layer_done) {
+  const trace::Span span("forward");
   DeviceBatch rows = to_device(batch, world_.device());
   model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout, {}, on_layer_done);
   return {batch, std::move(rows), std::move(output)};
@@ -67,6 +69,7 @@ Trainer::ForwardPass Trainer::forward(const data::Batch& batch,
 // Token losses are divided once, by the supervised tokens of the whole global batch; router losses are means over its
 // micro-batches. What ranks and micro-batches then add up is the gradient of the global objective.
 at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& global) {
+  const trace::Span span("loss");
   const double token_scale = 1.0 / static_cast<double>(global.num_supervised);
   const double router_scale = 1.0 / static_cast<double>(global.num_micro_batches);
   const loss::LossSum token_loss =
@@ -79,10 +82,25 @@ at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& glo
   const loss::RouterLoss router =
       loss::router_loss(pass.output.router.logits_RE, pass.output.router.expert_RK, model.num_experts, model.top_k,
                         spec_.router.aux_loss, spec_.router.z_coefficient > 0, groups_.tp());
-  stats_.add(router, pass.output.router.expert_RK);
+  stats_.add(pass.batch, router, pass.output.router.expert_RK);
   if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient() * router_scale);
   if (router.z.defined()) objective = objective + router.z * (spec_.router.z_coefficient * router_scale);
   return objective;
+}
+
+void Trainer::backward(const at::Tensor& objective) {
+  const trace::Span span("backward");
+  objective.backward();
+}
+
+void Trainer::reduce_gradients() {
+  const trace::Span span("wait for gradients");
+  optimizer_->reduce_gradients();
+}
+
+void Trainer::update_weights(double grad_scale) {
+  const trace::Span span("optimizer");
+  optimizer_->step(step_ + 1 - skipped_, learning_rate(), grad_scale);
 }
 
 // Both numbers are equal on all ranks, so the update is skipped by all or by none.

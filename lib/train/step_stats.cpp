@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "parallel/regions.hpp"
+
 namespace osler::train {
 
 double StepTotals::loss() const {
@@ -17,12 +19,13 @@ bool StepTotals::is_finite() const {
 }
 
 StepStats::StepStats(const Shape& shape, const comm::MeshGroups& groups, c10::Device device)
-    : counts_losses_(groups.tp().rank() == 0),
+    : tp_(groups.tp()),
       num_sources_(shape.num_sources),
       num_layers_(shape.num_experts > 0 ? shape.num_layers : 0),
       num_experts_(shape.num_experts),
       load_begin_(shape.num_sources + 2),
-      sums_(at::zeros({load_begin_ + num_layers_ * num_experts_}, at::TensorOptions(device).dtype(at::kDouble))),
+      sums_(at::zeros({load_begin_ + num_layers_ * num_sources_ * num_experts_},
+                      at::TensorOptions(device).dtype(at::kDouble))),
       tokens_S_(static_cast<std::size_t>(shape.num_sources), 0.0) {}
 
 void StepStats::reset() {
@@ -31,7 +34,7 @@ void StepStats::reset() {
 }
 
 void StepStats::add(const data::Batch& batch, const loss::LossSum& token_loss) {
-  if (!counts_losses_) return;
+  if (tp_.rank() != 0) return;
   const auto num_rows = static_cast<std::int64_t>(batch.source_B.size());
   const at::Tensor supervised_B = batch.labels_BT.ne(loss::kIgnoreLabel).sum(1);
   // A product with a one-hot matrix adds in a fixed order, which scatter_add on a GPU does not.
@@ -45,14 +48,24 @@ void StepStats::add(const data::Batch& batch, const loss::LossSum& token_loss) {
   sums_.narrow(0, 0, num_sources_).add_(membership_SB.to(sums_.device()).mv(loss_B));
 }
 
-void StepStats::add(const loss::RouterLoss& router_loss, const std::vector<at::Tensor>& expert_RK) {
-  if (counts_losses_ && router_loss.aux.defined()) sums_[num_sources_].add_(router_loss.aux.detach().to(at::kDouble));
-  if (counts_losses_ && router_loss.z.defined()) sums_[num_sources_ + 1].add_(router_loss.z.detach().to(at::kDouble));
+void StepStats::add(const data::Batch& batch, const loss::RouterLoss& router_loss,
+                    const std::vector<at::Tensor>& expert_RK) {
+  const auto add_loss = [&](std::int64_t at, const at::Tensor& value) {
+    if (value.defined() && tp_.rank() == 0) sums_[at].add_(value.detach().to(at::kDouble));
+  };
+  add_loss(num_sources_, router_loss.aux);
+  add_loss(num_sources_ + 1, router_loss.z);
+  // Which counter the first expert has for each of this rank's rows.
+  const at::Tensor first_R =
+      parallel::own_rows(at::tensor(batch.source_B, at::kLong).repeat_interleave(batch.labels_BT.size(1)), tp_)
+          .mul(num_experts_)
+          .to(sums_.device());
+  const std::int64_t counters = num_sources_ * num_experts_;
   for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
-    const at::Tensor expert = expert_RK[static_cast<std::size_t>(layer)].flatten();
+    const at::Tensor counter = (expert_RK[static_cast<std::size_t>(layer)] + first_R.unsqueeze(1)).flatten();
     // Counts are whole numbers below 2^53: exact in any order.
-    sums_.narrow(0, load_begin_ + layer * num_experts_, num_experts_)
-        .scatter_add_(0, expert, at::ones({1}, sums_.options()).expand_as(expert));
+    sums_.narrow(0, load_begin_ + layer * counters, counters)
+        .scatter_add_(0, counter, at::ones({1}, sums_.options()).expand_as(counter));
   }
 }
 
@@ -69,9 +82,17 @@ StepTotals StepStats::reduce(comm::Group& group, const StopWishes& wishes) {
   totals.loss_S.assign(value, value + num_sources_);
   totals.aux_loss = value[num_sources_];
   totals.z_loss = value[num_sources_ + 1];
+  const auto num_experts = static_cast<std::size_t>(num_experts_);
+  if (num_layers_ > 0) totals.load_SE.assign(static_cast<std::size_t>(num_sources_), std::vector<double>(num_experts));
   const double* load = value + load_begin_;
-  for (std::int64_t layer = 0; layer < num_layers_; ++layer, load += num_experts_)
-    totals.load_LE.emplace_back(load, load + num_experts_);
+  for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
+    std::vector<double>& load_E = totals.load_LE.emplace_back(num_experts);
+    for (auto& of_source_E : totals.load_SE)
+      for (std::size_t expert = 0; expert < num_experts; ++expert, ++load) {
+        load_E[expert] += *load;
+        of_source_E[expert] += *load;
+      }
+  }
   totals.tokens_S.assign(load, load + num_sources_);
   totals.wishes = {load[num_sources_], load[num_sources_ + 1]};
   return totals;

@@ -28,6 +28,7 @@ struct StepTotals {
   double aux_loss = 0;           ///< summed over micro-batches
   double z_loss = 0;
   std::vector<std::vector<double>> load_LE;  ///< routed rows per layer and expert
+  std::vector<std::vector<double>> load_SE;  ///< the same of all layers, per source and expert
   StopWishes wishes;
 
   double loss() const;     ///< mean over supervised tokens
@@ -45,17 +46,17 @@ class StepStats {
   void reset();
   /// Adds one micro-batch. Deterministic; no synchronisation with the device.
   void add(const data::Batch& batch, const loss::LossSum& token_loss);
-  void add(const loss::RouterLoss& router_loss, const std::vector<at::Tensor>& expert_RK);
+  void add(const data::Batch& batch, const loss::RouterLoss& router_loss, const std::vector<at::Tensor>& expert_RK);
   /// *Collective over `group`.*
   StepTotals reduce(comm::Group& group, const StopWishes& wishes);
 
  private:
-  bool counts_losses_;
+  const comm::Group& tp_;
   std::int64_t num_sources_;
   std::int64_t num_layers_;
   std::int64_t num_experts_;
   std::int64_t load_begin_;
-  at::Tensor sums_;  ///< fp64 on the device: loss_S, aux, z, load_LE
+  at::Tensor sums_;  ///< fp64 on the device: loss_S, aux, z, load_LSE
   std::vector<double> tokens_S_;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/trace.hpp"
 #include "comm/torch_dtype.hpp"
 #include "plan/parameter_specs.hpp"
 
@@ -116,6 +117,8 @@ void Trainer::verify_weights() {
 }
 
 ExitCode Trainer::run() {
+  if (!spec_.run.trace.empty())
+    comm::agree_after(world_.host(), [&] { trace::start(spec_.run.trace, groups_.world().rank()); });
   State state = is_over() ? State::leaving : validation_due() && step_ == 0 ? State::validating : State::stepping;
   while (state != State::leaving) {
     switch (state) {
@@ -132,6 +135,7 @@ ExitCode Trainer::run() {
         break;
     }
   }
+  trace::stop();
   return leave();
 }
 

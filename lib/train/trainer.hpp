@@ -62,8 +62,11 @@ class Trainer {
   GlobalBatch next_global_batch();
   ForwardPass forward(const data::Batch& batch, const std::function<void(std::int64_t)>& on_layer_done = {});
   at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global);
+  void backward(const at::Tensor& objective);
+  void reduce_gradients();
   Verdict check_finite(const StepTotals& totals, double grad_norm);
   double clip_scale(double grad_norm) const;
+  void update_weights(double grad_scale);
   double learning_rate() const;
   StopWishes stop_wishes() const;
   std::string place_text() const;

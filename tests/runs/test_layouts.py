@@ -1,7 +1,10 @@
 """osler pretrain over tensor- and expert-parallel ranks: every layout takes the course of one rank, and a run may change
 its layout at every restart."""
 
+import json
 import math
+import pathlib
+import subprocess
 
 import pytest
 
@@ -44,6 +47,8 @@ def assert_same_course(run_dir, expected_dir, tolerance=TOLERANCE):
                 assert math.isclose(row[key], other[key], rel_tol=bound), (row["step"], key, row[key], other[key])
             elif key == "router/load_max_over_mean":
                 assert row[key] == pytest.approx(other[key], rel=1e-2), "one token may go elsewhere"
+            elif key.startswith("router/load/"):
+                assert sum(row[key]) == sum(other[key]), "every token of the source goes to two experts of each layer"
 
 
 @pytest.mark.parametrize("mixture, ranks, tp, ep",
@@ -72,3 +77,65 @@ def test_same_layout_resumes_bit_for_bit(world, tmp_path):
     world.pretrain(tmp_path / "broken", **shape, **options(world))
     assert osler_run.without_timing(osler_run.read_metrics(tmp_path / "broken")) == \
         osler_run.without_timing(osler_run.read_metrics(tmp_path / "unbroken"))
+
+
+def test_reductions_run_beside_backward(world, tmp_path):
+    """The trace shows gradients of upper layers being reduced while backward goes on below."""
+    world.pretrain(tmp_path / "run", ranks=2, run__steps=6, run__trace=tmp_path / "trace", **options(world))
+    for rank in range(2):
+        events = json.loads((tmp_path / f"trace.rank_{rank:05d}.json").read_text())
+        assert {event["ph"] for event in events} == {"X"} and {event["pid"] for event in events} == {rank}
+        names = {event["name"] for event in events}
+        assert {"forward", "backward", "loss", "optimizer"} <= names
+
+        def spans(name):
+            return [(event["ts"], event["ts"] + event["dur"]) for event in events if name in event["name"]]
+
+        backward = spans("backward")
+        beside = [reduction for reduction in spans("reduce_scatter") for one in backward
+                  if reduction[0] < one[1] and one[0] < reduction[1]]
+        assert len(beside) >= 6, f"rank {rank}: {len(beside)} reductions beside {len(backward)} backward passes of 6 steps"
+
+
+@pytest.mark.parametrize("key, odd_one, what", [
+    ("--optim.learning_rate", "2e-3", "configurations of ranks 0 and 1 differ"),
+    ("--run.seed", "12", "configurations of ranks 0 and 1 differ"),
+])
+def test_ranks_with_other_options_are_refused(world, tmp_path, key, odd_one, what):
+    args = world.pretrain_args(tmp_path / "run")
+    other = [f"{key}={odd_one}" if arg.startswith(key + "=") else arg for arg in args]
+    assert other != args
+    assert what in start_unlike(args, other).stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_with_another_binary_is_refused(world, tmp_path):
+    """A copy with a byte appended: another file, the same program."""
+    copy = tmp_path / "osler"
+    copy.write_bytes(pathlib.Path(osler_run.OSLER).read_bytes() + b"\0")
+    copy.chmod(0o755)
+    args = world.pretrain_args(tmp_path / "run")
+    assert "programs of ranks 0 and 1 differ" in start_unlike(args, args, copy).stderr
+
+
+def test_a_rank_with_other_data_is_refused(world, tmp_path):
+    """Each rank sees its own folder under the same name, as when a copy to a node's disk went wrong."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, shards in zip(folders, ("general", "clinical")):
+        folder.mkdir()
+        (folder / "tokens").symlink_to(world.shards / shards)
+    args = world.pretrain_args(tmp_path / "run", data__source="text:1:tokens")
+    result = start_unlike(args, args, folders=folders)
+    assert "data of ranks 0 and 1 differ" in result.stderr
+
+
+def start_unlike(args, other, other_binary=None, folders=(None, None)):
+    """Two ranks that were not started alike: exit code 2 and one message."""
+    halves = [["-n", "1", *(["-wdir", str(folder)] if folder else []), str(binary), "pretrain", *map(str, options)]
+              for binary, options, folder in ((osler_run.OSLER, args, folders[0]),
+                                              (other_binary or osler_run.OSLER, other, folders[1]))]
+    result = subprocess.run([osler_run.MPIRUN, *halves[0], ":", *halves[1]], env=osler_run.environment(),
+                            capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("differ") == 1, result.stderr
+    return result

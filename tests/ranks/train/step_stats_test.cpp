@@ -34,7 +34,7 @@ TEST(StepStats, EveryRankHoldsTheSumsOfAll) {
   stats.add(share.batch, share.loss);
   loss::RouterLoss router;
   router.aux = at::scalar_tensor(1.0, at::kFloat);
-  stats.add(router, {at::full({2, 1}, ranks.rank() % 3, at::kLong)});
+  stats.add(share.batch, router, {at::full({2, 1}, ranks.rank() % 3, at::kLong)});
   const StepTotals totals = stats.reduce(ranks, {});
 
   std::vector<double> loss_S(2, 0.0);

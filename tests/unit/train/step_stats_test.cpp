@@ -40,19 +40,25 @@ TEST(StepStats, SplitsLossAndTokensBySource) {
   EXPECT_FALSE(stats.reduce(*group, {}).wishes.any());
 }
 
-TEST(StepStats, CountsRoutedRowsPerLayerAndExpert) {
+TEST(StepStats, CountsRoutedRowsPerLayerSourceAndExpert) {
   const auto group = comm::make_self_group();
-  StepStats stats({.num_sources = 1, .num_layers = 2, .num_experts = 3}, comm::single(), at::kCPU);
+  StepStats stats({.num_sources = 2, .num_layers = 2, .num_experts = 3}, comm::single(), at::kCPU);
   loss::RouterLoss router;
   router.aux = at::scalar_tensor(2.5, at::kFloat);
+  data::Batch batch;  // two sequences of one token: the first of source 1
+  batch.labels_BT = at::zeros({2, 1}, at::kLong);
+  batch.source_B = {1, 0};
   const std::vector<at::Tensor> experts = {at::tensor({0, 1, 0, 2}, at::kLong).view({2, 2}),
                                            at::tensor({2, 1, 2, 1}, at::kLong).view({2, 2})};
-  stats.add(router, experts);
-  stats.add(router, experts);
+  stats.add(batch, router, experts);
+  stats.add(batch, router, experts);
   const StepTotals totals = stats.reduce(*group, {});
   ASSERT_EQ(totals.load_LE.size(), 2u);
   EXPECT_THAT(totals.load_LE[0], ElementsAre(4.0, 2.0, 2.0));
   EXPECT_THAT(totals.load_LE[1], ElementsAre(0.0, 4.0, 4.0));
+  ASSERT_EQ(totals.load_SE.size(), 2u);
+  EXPECT_THAT(totals.load_SE[0], ElementsAre(2.0, 2.0, 4.0));
+  EXPECT_THAT(totals.load_SE[1], ElementsAre(2.0, 4.0, 2.0));
   EXPECT_EQ(totals.aux_loss, 5.0);
 }
 
@@ -66,10 +72,13 @@ TEST(StepStats, SeesEveryKindOfNonFiniteLoss) {
     stats.add(two_rows(), loss);
     EXPECT_FALSE(stats.reduce(*group, {}).is_finite());
 
-    StepStats routed(2, 1, 2, at::kCPU);
+    StepStats routed({.num_sources = 2, .num_layers = 1, .num_experts = 2}, comm::single(), at::kCPU);
     loss::RouterLoss router;
     router.z = at::scalar_tensor(bad, at::kFloat);
-    routed.add(router, {at::tensor({0, 1}, at::kLong).view({1, 2})});
+    data::Batch one_token;
+    one_token.labels_BT = at::zeros({1, 1}, at::kLong);
+    one_token.source_B = {0};
+    routed.add(one_token, router, {at::tensor({0, 1}, at::kLong).view({1, 2})});
     EXPECT_FALSE(routed.reduce(*group, {}).is_finite());
   }
 }
