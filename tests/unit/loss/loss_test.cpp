@@ -39,6 +39,7 @@ Problem random_problem(const Case& c, std::int64_t width = 12) {
   problem.labels.masked_fill_(at::rand({c.rows}).lt(0.25), kIgnoreLabel);
   problem.labels[0] = 1;
   problem.head.data = at::randn({c.vocab, width}, at::kDouble).to(c.type);
+  problem.head.spec = {.name = "head", .shape = {c.vocab, width}};
   problem.head.grad = at::zeros({c.vocab, width}, c.type == at::kDouble ? at::kDouble : at::kFloat);
   return problem;
 }

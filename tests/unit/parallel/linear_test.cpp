@@ -110,7 +110,7 @@ TEST(Embedding, AddsRowsOfRepeatedTokens) {
 }
 
 TEST(Embedding, RefusesTokensOutsideTheTable) {
-  const VocabParallelEmbedding embedding(random_parameter({5, 3}, at::kFloat));
+  const VocabParallelEmbedding embedding(random_parameter({5, 3}, at::kFloat), comm::self_group());
   EXPECT_THROW(embedding(at::tensor({0, 5}, at::kLong)), DataError);
   EXPECT_THROW(embedding(at::tensor({-1}, at::kLong)), DataError);
   EXPECT_EQ(embedding(at::empty({0}, at::kLong)).size(0), 0);
@@ -171,7 +171,7 @@ TEST(TokenDispatcher, PaddingOfLargeExpertsAddsNothing) {
 }
 
 TEST(TokenDispatcher, RowsOfOneExpertKeepTheOrderOfTokens) {
-  const TokenDispatcher dispatcher(at::tensor({1, 0, 1, 1, 0}, at::kLong).unsqueeze(1), 2);
+  const TokenDispatcher dispatcher(at::tensor({1, 0, 1, 1, 0}, at::kLong).unsqueeze(1), 2, comm::self_group());
   const at::Tensor sorted = dispatcher.dispatch(at::arange(5, at::kFloat).unsqueeze(1)).squeeze(1);
   EXPECT_TRUE(at::equal(sorted, at::tensor({1, 4, 0, 2, 3}, at::kFloat)));
 }
