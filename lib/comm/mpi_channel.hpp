@@ -49,7 +49,10 @@ class MpiChannel {
   void gather_ranges(const at::Tensor& full, const at::Tensor& shard, const std::vector<plan::Range>& ranges) const;
 
  private:
+  /// Completes all requests; peers[i] is at the other end of requests[i].
   void wait_for(std::vector<MPI_Request>& requests, const std::vector<int>& peers) const;
+  void throw_failure(const std::vector<MPI_Status>& statuses, const std::vector<int>& completed,
+                     const std::vector<int>& peers) const;
 
   MPI_Comm communicator_;
   Waiting waiting_;
