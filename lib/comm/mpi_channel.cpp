@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.hpp"
+#include "comm/watchdog.hpp"
 
 namespace osler::comm {
 namespace {
@@ -83,6 +84,12 @@ void check_mpi(int code, const char* call) {
                     ". A peer may be gone: see the first error in the job's log");
 }
 
+bool threads_may_communicate() {
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
+  return provided >= MPI_THREAD_MULTIPLE;
+}
+
 Bytes bytes_of(const at::Tensor& tensor, std::int64_t begin, std::int64_t end) {
   const auto width = static_cast<std::int64_t>(tensor.element_size());
   return {static_cast<std::byte*>(tensor.data_ptr()) + begin * width, (end - begin) * width};
@@ -123,6 +130,7 @@ void MpiChannel::wait_for(std::vector<MPI_Request>& requests, const std::vector<
     const auto now = std::chrono::steady_clock::now();
     if (num_completed > 0) {
       last_completed = now;
+      CollectiveSection::note_progress();
     } else if (++looks % kLooks == 0) {
       std::this_thread::sleep_for(
           std::clamp<std::chrono::nanoseconds>((now - last_completed) / kPausesInWait, kShortestPause, kLongestPause));

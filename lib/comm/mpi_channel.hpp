@@ -19,6 +19,9 @@ namespace osler::comm {
 /// Throws CommError with MPI's own text unless `code` is success.
 void check_mpi(int code, const char* call);
 
+/// Whether this MPI lets several threads communicate at once. Local.
+bool threads_may_communicate();
+
 /// MPI counts are int: longer messages go in parts. A GiB each, so that a part never meets the limit.
 inline constexpr std::int64_t kMessageBytes = std::int64_t{1} << 30;
 
