@@ -28,6 +28,7 @@ constexpr int kAnswerTag = 2;
 struct Sections {
   std::mutex mutex;
   std::list<const CollectiveSection*> open;
+  std::list<const WatchedDevice*> devices;
   double left_s = monotonic_s();  ///< when the last one was left
 };
 
@@ -38,21 +39,6 @@ Sections& sections() {
 }
 
 thread_local CollectiveSection* innermost = nullptr;
-
-/// What this process is at.
-struct Place {
-  std::string section;  ///< "" outside collectives
-  double for_s = 0;     ///< without progress
-};
-
-Place place() {
-  Sections& self = sections();
-  const std::lock_guard lock(self.mutex);
-  const auto longest = std::min_element(self.open.begin(), self.open.end(),
-                                        [](const auto* a, const auto* b) { return a->moved_s() < b->moved_s(); });
-  if (longest == self.open.end()) return {"", monotonic_s() - self.left_s};
-  return {(*longest)->name(), monotonic_s() - (*longest)->moved_s()};
-}
 
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
@@ -81,6 +67,33 @@ void CollectiveSection::note_progress() {
   for (CollectiveSection* section = innermost; section != nullptr; section = section->outer_) section->moved_s_ = now_s;
 }
 
+WatchedDevice::WatchedDevice(std::function<Place()> look) : look_(std::move(look)) {
+  const std::lock_guard lock(sections().mutex);
+  sections().devices.push_back(this);
+}
+
+WatchedDevice::~WatchedDevice() {
+  const std::lock_guard lock(sections().mutex);
+  sections().devices.remove(this);
+}
+
+Place place_of_this_process() {
+  Sections& self = sections();
+  const std::lock_guard lock(self.mutex);
+  Place longest;
+  for (const auto* section : self.open) {
+    const double for_s = monotonic_s() - section->moved_s();
+    if (longest.section.empty() || for_s > longest.for_s) longest = {section->name(), for_s, ""};
+  }
+  for (const auto* device : self.devices) {
+    Place there = device->look();
+    if (!there.failure.empty()) return there;
+    if (!there.section.empty() && (longest.section.empty() || there.for_s > longest.for_s)) longest = std::move(there);
+  }
+  if (longest.section.empty()) longest.for_s = monotonic_s() - self.left_s;
+  return longest;
+}
+
 class Watchdog::Thread {
  public:
   Thread(Group& host, double timeout_s)
@@ -104,7 +117,11 @@ class Watchdog::Thread {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, kTick, [&] { return leaving_; })) {
       answer_all();
-      const Place here = place();
+      const Place here = place_of_this_process();
+      if (!here.failure.empty()) {
+        log::error(here.failure, ". The job ends; started again it goes on from its newest checkpoint");
+        World::abort(static_cast<int>(ExitCode::peer));
+      }
       if (!here.section.empty() && here.for_s > timeout_s_) expire(here);
     }
   }
@@ -121,7 +138,7 @@ class Watchdog::Thread {
       while (const auto message = receive(kAnswerTag)) answers[message->from] = *message;
       std::this_thread::sleep_for(kTickWhileAsking);
     }
-    if (const Place now = place(); now.section.empty() || now.for_s < timeout_s_) return;
+    if (const Place now = place_of_this_process(); now.section.empty() || now.for_s < timeout_s_) return;
     log::error(stuck.section, " has not moved for ", duration_text(stuck.for_s),
                " (run.peer_timeout_s): ", verdict(stuck.section, answers),
                ". The job ends; started again it goes on from its newest checkpoint");
@@ -151,7 +168,7 @@ class Watchdog::Thread {
 
   void answer_all() {
     while (const auto ask = receive(kAskTag)) {
-      const Place here = place();
+      const Place here = place_of_this_process();
       const std::string words = here.section.empty() ? "in no collective" : "in " + here.section;
       send(ask->from, kAnswerTag,
            text_of(here.section, "\n[", log::identity(), "] is ", words, " since ", duration_text(here.for_s)));

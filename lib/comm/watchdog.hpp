@@ -4,7 +4,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "comm/group.hpp"
 
@@ -27,6 +29,29 @@ class CollectiveSection {
   const char* name_;
   std::atomic<double> moved_s_;
   CollectiveSection* outer_;
+};
+
+/// What this process is at.
+struct Place {
+  std::string section;  ///< the one that has not moved for the longest time; "" outside collectives
+  double for_s = 0;     ///< without progress
+  std::string failure;  ///< what a device says went wrong
+};
+Place place_of_this_process();
+
+/// Collectives that a device works on while no thread waits in them. The watchdog looks on its rounds, from its own
+/// thread.
+class WatchedDevice {
+ public:
+  explicit WatchedDevice(std::function<Place()> look);
+  ~WatchedDevice();
+  WatchedDevice(const WatchedDevice&) = delete;
+  WatchedDevice& operator=(const WatchedDevice&) = delete;
+
+  Place look() const { return look_(); }
+
+ private:
+  std::function<Place()> look_;
 };
 
 class Watchdog {
