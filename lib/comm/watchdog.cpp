@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{500};
 constexpr std::chrono::milliseconds kTickWhileAsking{20};
+/// A round that comes so late was not merely scheduled late.
+constexpr double kSuspendedS = 5;
 constexpr std::size_t kMostNamed = 8;
 constexpr int kAskTag = 1;
 constexpr int kAnswerTag = 2;
@@ -116,13 +118,15 @@ class Watchdog::Thread {
   void watch() {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, kTick, [&] { return leaving_; })) {
+      // A job that was suspended has its time begin anew: that nothing moved was nobody's fault.
+      if (since_round_.restart() > kSuspendedS) awake_.restart();
       answer_all();
       const Place here = place_of_this_process();
       if (!here.failure.empty()) {
         log::error(here.failure, ". The job ends; started again it goes on from its newest checkpoint");
         World::abort(static_cast<int>(ExitCode::peer));
       }
-      if (!here.section.empty() && here.for_s > timeout_s_) expire(here);
+      if (!here.section.empty() && std::min(here.for_s, awake_.elapsed_s()) > timeout_s_) expire(here);
     }
   }
 
@@ -138,6 +142,7 @@ class Watchdog::Thread {
       while (const auto message = receive(kAnswerTag)) answers[message->from] = *message;
       std::this_thread::sleep_for(kTickWhileAsking);
     }
+    since_round_.restart();
     if (const Place now = place_of_this_process(); now.section.empty() || now.for_s < timeout_s_) return;
     log::error(stuck.section, " has not moved for ", duration_text(stuck.for_s),
                " (run.peer_timeout_s): ", verdict(stuck.section, answers),
@@ -198,6 +203,8 @@ class Watchdog::Thread {
   int rank_;
   std::vector<std::string> hosts_;
   MPI_Comm communicator_ = MPI_COMM_NULL;
+  Stopwatch since_round_;
+  Stopwatch awake_;
   std::list<std::string> sent_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -88,6 +88,23 @@ def test_ranks_leave_in_time_even_when_the_launcher_hangs(world, tmp_path, needs
     assert "no answer from rank 2 on host osler-host-3" in process.communicate(timeout=60)[1]
 
 
+def test_a_suspended_job_goes_on(world, tmp_path):
+    """Stopped and continued as a whole, as batch systems do: nobody is to blame, however long it took."""
+    process = osler_run.start(endless(world, tmp_path / "run"), ranks=2)
+    wait_for_steps(process, tmp_path / "run", 3)
+    pids = osler_run.rank_pids(process).values()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(TIMEOUT_S + 3)
+    steps = len(read_metrics(tmp_path / "run"))
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    wait_for_steps(process, tmp_path / "run", steps + 20)
+    process.send_signal(signal.SIGUSR1)
+    code, stderr, _ = end_of(process, time.monotonic())
+    assert code == 75, stderr
+
+
 def test_a_rank_that_stops_answering_is_named_and_ends_the_job(world, tmp_path):
     process = osler_run.start(endless(world, tmp_path / "run"), ranks=3)
     wait_for_steps(process, tmp_path / "run", 3)

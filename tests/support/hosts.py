@@ -25,12 +25,16 @@ def why_not():
         return "network namespaces need root"
     if not shutil.which("ip") or not shutil.which("unshare"):
         return "ip (Debian package iproute2) or unshare (util-linux) is not installed"
-    probe = f"oslerp{os.getpid()}"
+    probe = f"oslp{os.getpid() % 100_000}"
     try:
         ip("netns", "add", probe)
-        ip("netns", "del", probe)
+        ip("link", "add", f"{probe}b", "type", "bridge")
+        ip("link", "add", f"{probe}v", "type", "veth", "peer", "name", "eth0", "netns", probe)
     except subprocess.CalledProcessError as error:
-        return f"the kernel refuses network namespaces: {error.stderr.strip()}"
+        return f"the kernel refuses network namespaces, bridges or veth: {error.stderr.strip()}"
+    finally:
+        for undo in (["link", "del", f"{probe}v"], ["link", "del", f"{probe}b"], ["netns", "del", probe]):
+            subprocess.run(["ip", *undo], capture_output=True)
     return ""
 
 
