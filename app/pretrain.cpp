@@ -74,6 +74,7 @@ ExitCode pretrain(comm::World& world, const Arguments& arguments) {
   spec.resolved_ini = parser.resolved_ini();
   spec.program_version = version_text();
   world.set_threads(spec.run.threads);
+  world.watch_peers(spec.run.peer_timeout_s);
 
   const train::RunDirectory directory(spec.run.dir);
   if (is_done(world, directory)) {

@@ -17,7 +17,7 @@ struct Identity {
 };
 
 // Never destroyed: a line may still be written while the program's statics go away.
-Identity& identity() {
+Identity& self() {
   static Identity& instance = *new Identity;
   return instance;
 }
@@ -33,22 +33,28 @@ spdlog::logger& logger() {
 }
 
 std::string prefixed(const std::string& line) {
-  Identity& self = identity();
-  const std::lock_guard lock(self.mutex);
-  return self.prefix.empty() ? line : "[" + self.prefix + "] " + line;
+  Identity& me = self();
+  const std::lock_guard lock(me.mutex);
+  return me.prefix.empty() ? line : "[" + me.prefix + "] " + line;
 }
 
 }  // namespace
 
 void set_identity(int rank, int world_size, const std::string& where) {
-  Identity& self = identity();
-  const std::lock_guard lock(self.mutex);
-  self.rank = rank;
-  self.prefix = world_size > 1 ? where : std::string();
+  Identity& me = self();
+  const std::lock_guard lock(me.mutex);
+  me.rank = rank;
+  me.prefix = world_size > 1 ? where : std::string();
+}
+
+std::string identity() {
+  Identity& me = self();
+  const std::lock_guard lock(me.mutex);
+  return me.prefix;
 }
 
 int rank() {
-  return identity().rank;
+  return self().rank;
 }
 
 // Lines are passed as arguments, never as the format: they may hold braces.

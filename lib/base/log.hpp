@@ -10,6 +10,7 @@ namespace osler::log {
 /// Call once after MPI is up. `where` names this process in a multi-rank run, e.g. "rank 5/16 dp1 host".
 void set_identity(int rank, int world_size, const std::string& where);
 int rank();
+std::string identity();  ///< `where` of a multi-rank run, else ""
 
 void write_info(const std::string& line);     // rank 0 only
 void write_warning(const std::string& line);  // every rank, prefixed

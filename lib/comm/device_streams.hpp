@@ -24,9 +24,10 @@ class DeviceStreams {
   /// The group's own, so that its work runs beside the current stream's.
   virtual cudaStream_t communication() = 0;
   /// After all that is queued on `stream` now.
-  virtual std::unique_ptr<Event> record(cudaStream_t stream) = 0;
+  virtual std::shared_ptr<Event> record(cudaStream_t stream) = 0;
   /// What is queued on `stream` from now on runs after `event`.
   virtual void wait(cudaStream_t stream, const Event& event) = 0;
+  virtual bool is_over(const Event& event) = 0;  ///< any thread
   /// The memory is not given to others before what is queued on communication() is through.
   virtual void keep_for_communication(const at::Tensor& tensor) = 0;
   /// For another group on the same device.

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/trace.hpp"
+#include "comm/watchdog.hpp"
 #include "plan/piece.hpp"
 
 namespace osler::comm {
@@ -56,6 +57,13 @@ void check_rows(const at::Tensor& tensor, const std::vector<std::int64_t>& rows,
   OSLER_CHECK(total == tensor.size(0), "all_to_all of ", total, " rows, the tensor has ", tensor.size(0));
 }
 
+/// For the trace and for the watchdog.
+struct Collective {
+  explicit Collective(const char* name) : section(name), span(name, trace::Lane::communication) {}
+  CollectiveSection section;
+  trace::Span span;
+};
+
 }  // namespace
 
 Group::Group() : checks_sequence_(kDebugBuild) {}
@@ -77,7 +85,7 @@ void Group::require_same(const std::string& intent) {
 
 void Group::all_reduce(at::Tensor& tensor, ReduceOp op) {
   enter([&] { return text_of("all_reduce ", name_of(op), elements(tensor)); });
-  const trace::Span span("all_reduce", trace::Lane::communication);
+  const Collective collective("all_reduce");
   do_all_reduce(tensor, op);
   const std::int64_t own = plan::split_range(tensor.numel(), size(), rank()).size();
   traffic_.all_reduce += bytes_of(tensor) + (size() - 2) * own * static_cast<std::int64_t>(tensor.element_size());
@@ -86,7 +94,7 @@ void Group::all_reduce(at::Tensor& tensor, ReduceOp op) {
 void Group::reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) {
   enter([&] { return text_of("reduce_scatter ", name_of(op), elements(full)); });
   check_parts(full, shard, size());
-  const trace::Span span("reduce_scatter", trace::Lane::communication);
+  const Collective collective("reduce_scatter");
   do_reduce_scatter(shard, full, op);
   traffic_.reduce_scatter += (size() - 1) * bytes_of(shard);
 }
@@ -103,7 +111,7 @@ std::unique_ptr<Pending> Group::start_reduce_scatter(at::Tensor& shard, const at
 void Group::all_gather(at::Tensor& full, const at::Tensor& shard) {
   enter([&] { return text_of("all_gather", elements(full)); });
   check_parts(full, shard, size());
-  const trace::Span span("all_gather", trace::Lane::communication);
+  const Collective collective("all_gather");
   do_all_gather(full, shard);
   traffic_.all_gather += (size() - 1) * bytes_of(shard);
 }
@@ -113,7 +121,7 @@ void Group::all_to_all(at::Tensor& received, const std::vector<std::int64_t>& re
   enter([&] { return text_of("all_to_all", row_of(sent)); });
   check_rows(received, recv_rows, size());
   check_rows(sent, send_rows, size());
-  const trace::Span span("all_to_all", trace::Lane::communication);
+  const Collective collective("all_to_all");
   do_all_to_all(received, recv_rows, sent, send_rows);
   const std::int64_t to_others = sent.size(0) - send_rows[static_cast<std::size_t>(rank())];
   traffic_.all_to_all += to_others * elements_of_row(sent) * static_cast<std::int64_t>(sent.element_size());
@@ -121,7 +129,7 @@ void Group::all_to_all(at::Tensor& received, const std::vector<std::int64_t>& re
 
 void Group::broadcast(at::Tensor& tensor, int root) {
   enter([&] { return text_of("broadcast from ", root, elements(tensor)); });
-  const trace::Span span("broadcast", trace::Lane::communication);
+  const Collective collective("broadcast");
   do_broadcast(tensor, root);
   if (rank() == root) traffic_.broadcast += (size() - 1) * bytes_of(tensor);
 }

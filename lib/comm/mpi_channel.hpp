@@ -19,6 +19,9 @@ namespace osler::comm {
 /// Throws CommError with MPI's own text unless `code` is success.
 void check_mpi(int code, const char* call);
 
+/// Whether this MPI lets several threads communicate at once. Local.
+bool threads_may_communicate();
+
 /// MPI counts are int: longer messages go in parts. A GiB each, so that a part never meets the limit.
 inline constexpr std::int64_t kMessageBytes = std::int64_t{1} << 30;
 
@@ -49,7 +52,10 @@ class MpiChannel {
   void gather_ranges(const at::Tensor& full, const at::Tensor& shard, const std::vector<plan::Range>& ranges) const;
 
  private:
+  /// Completes all requests; peers[i] is at the other end of requests[i].
   void wait_for(std::vector<MPI_Request>& requests, const std::vector<int>& peers) const;
+  void throw_failure(const std::vector<MPI_Status>& statuses, const std::vector<int>& completed,
+                     const std::vector<int>& peers) const;
 
   MPI_Comm communicator_;
   Waiting waiting_;

@@ -8,6 +8,7 @@
 #include "base/trace.hpp"
 #include "comm/mpi_channel.hpp"
 #include "comm/progress_thread.hpp"
+#include "comm/watchdog.hpp"
 
 namespace osler::comm {
 namespace {
@@ -45,12 +46,6 @@ std::vector<Bytes> spans_of_rows(const at::Tensor& tensor, const std::vector<std
   return spans;
 }
 
-bool threads_may_communicate() {
-  int provided = MPI_THREAD_SINGLE;
-  check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
-  return provided >= MPI_THREAD_MULTIPLE;
-}
-
 class MpiGroup final : public Group {
  public:
   explicit MpiGroup(MPI_Comm communicator) : communicator_(communicator), channel_(communicator, Waiting::at_once) {}
@@ -59,7 +54,10 @@ class MpiGroup final : public Group {
   int rank() const override { return channel_.rank(); }
   int size() const override { return channel_.size(); }
 
-  void barrier() override { check_mpi(MPI_Barrier(communicator_), "MPI_Barrier"); }
+  void barrier() override {
+    const CollectiveSection section("barrier");
+    check_mpi(MPI_Barrier(communicator_), "MPI_Barrier");
+  }
   std::string broadcast_bytes(const std::string& bytes, int root) override;
   std::vector<std::string> all_gather_bytes(const std::string& bytes) override;
   double all_reduce_value(double value, ReduceOp op) override {
@@ -82,6 +80,7 @@ class MpiGroup final : public Group {
  private:
   template <class Value>
   std::vector<Value> all_gather_value(Value value, MPI_Datatype type) {
+    const CollectiveSection section("all_reduce_value");
     std::vector<Value> values(static_cast<std::size_t>(size()));
     check_mpi(MPI_Allgather(&value, 1, type, values.data(), 1, type, communicator_), "MPI_Allgather");
     return values;
@@ -137,6 +136,7 @@ std::unique_ptr<Pending> MpiGroup::do_start_reduce_scatter(at::Tensor& shard, co
   }
   return thread_->run([channel = MpiChannel(thread_communicator_, Waiting::beside_others), into = shard.view(-1),
                        from = full.view(-1), op] {
+    const CollectiveSection section("started reduce_scatter");
     const trace::Span span("reduce_scatter", trace::Lane::communication);
     channel.reduce_range(into, from, equal_ranges(into.numel(), channel.size()), op);
   });
@@ -168,6 +168,7 @@ void MpiGroup::do_broadcast(at::Tensor& tensor, int root) {
 }
 
 std::string MpiGroup::broadcast_bytes(const std::string& bytes, int root) {
+  const CollectiveSection section("broadcast_bytes");
   auto length = static_cast<std::int64_t>(bytes.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, communicator_), "MPI_Bcast");
   std::string result = rank() == root ? bytes : std::string(static_cast<std::size_t>(length), '\0');
@@ -176,6 +177,7 @@ std::string MpiGroup::broadcast_bytes(const std::string& bytes, int root) {
 }
 
 std::vector<std::string> MpiGroup::all_gather_bytes(const std::string& bytes) {
+  const CollectiveSection section("all_gather_bytes");
   const auto lengths = all_gather_value(static_cast<std::int64_t>(bytes.size()), MPI_INT64_T);
   std::string own = bytes;
   const std::vector<Bytes> to(lengths.size(),
@@ -190,6 +192,7 @@ std::vector<std::string> MpiGroup::all_gather_bytes(const std::string& bytes) {
 }
 
 std::unique_ptr<Group> MpiGroup::split(int color, int key) {
+  const CollectiveSection section("split");
   MPI_Comm part = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(communicator_, color, key, &part), "MPI_Comm_split");
   int part_size = 0;

@@ -5,11 +5,13 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "comm/watchdog.hpp"
 
 namespace osler::comm {
 namespace {
@@ -101,13 +103,13 @@ std::size_t row_bytes(const at::Tensor& tensor) {
 /// The current stream goes on after the started collective.
 class PendingOnStream final : public Pending {
  public:
-  PendingOnStream(DeviceStreams& streams, std::unique_ptr<DeviceStreams::Event> done)
+  PendingOnStream(DeviceStreams& streams, std::shared_ptr<DeviceStreams::Event> done)
       : streams_(streams), done_(std::move(done)) {}
   void wait() override { streams_.wait(streams_.current(), *done_); }
 
  private:
   DeviceStreams& streams_;
-  std::unique_ptr<DeviceStreams::Event> done_;
+  std::shared_ptr<DeviceStreams::Event> done_;
 };
 
 class NcclGroup final : public Group {
@@ -160,35 +162,63 @@ class NcclGroup final : public Group {
   }
 
  private:
-  /// Runs `call` with `stream` and waits until NCCL has taken it in (not until it is done).
+  using Event = std::shared_ptr<DeviceStreams::Event>;
+
+  /// Runs `call` with `stream` and waits until NCCL has taken it in; the event comes when it is done.
   template <class Call>
-  void queue(const char* name, at::TensorList tensors, cudaStream_t stream, const Call& call) {
+  Event queue(const char* name, at::TensorList tensors, cudaStream_t stream, const Call& call) {
     for (const auto& tensor : tensors) {
       OSLER_CHECK(tensor.is_contiguous() && tensor.device() == streams_->device(), name,
                   " takes contiguous tensors on ", streams_->device().str());
     }
+    const std::lock_guard lock(mutex_);
     // What went wrong in earlier collectives shows up here: they were only queued.
-    require_sound("an earlier collective");
+    if (const std::string failure = failure_so_far(); !failure.empty()) throw CommError(failure);
     const c10::DeviceGuard guard(streams_->device());
     finish(call(stream), communicator_, name);
+    last_ = {streams_->record(stream), name, monotonic_s()};
+    return last_.done;
   }
-  void queue_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op, cudaStream_t on) {
-    queue("ncclReduceScatter", {shard, full}, on, [&](cudaStream_t stream) {
+  Event queue_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op, cudaStream_t on) {
+    return queue("ncclReduceScatter", {shard, full}, on, [&](cudaStream_t stream) {
       return ncclReduceScatter(full.data_ptr(), shard.data_ptr(), count_of(shard), nccl_type_of(full.scalar_type()),
                                nccl_op_of(op), communicator_, stream);
     });
   }
-  void require_sound(const char* what) const {
-    ncclResult_t state = ncclSuccess;
-    if (const auto query = ncclCommGetAsyncError(communicator_, &state); query != ncclSuccess)
-      fail(query, communicator_, "ncclCommGetAsyncError");
-    if (state != ncclSuccess && state != ncclInProgress) fail(state, communicator_, what);
-  }
+  std::string failure_so_far() const;
+  Place look();
+
+  struct Queued {
+    Event done;
+    const char* name = "";
+    double since_s = 0;
+  };
 
   std::unique_ptr<Group> control_;
   std::unique_ptr<DeviceStreams> streams_;
   ncclComm_t communicator_ = nullptr;
+  std::mutex mutex_;  ///< of what follows and of the communicator: the watchdog looks from its own thread
+  Queued last_;       ///< NCCL works in order: when this one is over, all are
+  std::unique_ptr<WatchedDevice> watched_;
 };
+
+std::string NcclGroup::failure_so_far() const {
+  ncclResult_t state = ncclSuccess;
+  const ncclResult_t query = ncclCommGetAsyncError(communicator_, &state);
+  if (query != ncclSuccess) state = query;
+  if (state == ncclSuccess || state == ncclInProgress) return "";
+  return text_of("a collective of NCCL failed: ", ncclGetErrorString(state), ": ", ncclGetLastError(communicator_),
+                 ". A peer may be gone: see the first error in the job's log");
+}
+
+Place NcclGroup::look() {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return {};  // a call is being taken in, which has a time limit of its own
+  if (std::string failure = failure_so_far(); !failure.empty()) return {"", 0, std::move(failure)};
+  if (last_.done && streams_->is_over(*last_.done)) last_.done.reset();
+  if (!last_.done) return {};
+  return {last_.name, monotonic_s() - last_.since_s, ""};
+}
 
 NcclGroup::NcclGroup(std::unique_ptr<Group> control, std::unique_ptr<DeviceStreams> streams)
     : control_(std::move(control)), streams_(std::move(streams)) {
@@ -215,9 +245,11 @@ NcclGroup::NcclGroup(std::unique_ptr<Group> control, std::unique_ptr<DeviceStrea
     if (communicator_ != nullptr) ncclCommAbort(communicator_);
     throw;
   }
+  watched_ = std::make_unique<WatchedDevice>([this] { return look(); });
 }
 
 NcclGroup::~NcclGroup() {
+  watched_.reset();
   if (std::uncaught_exceptions() > 0) {
     ncclCommAbort(communicator_);  // peers may never answer
     return;
@@ -234,10 +266,10 @@ NcclGroup::~NcclGroup() {
 std::unique_ptr<Pending> NcclGroup::do_start_reduce_scatter(at::Tensor& shard, const at::Tensor& full, ReduceOp op) {
   const cudaStream_t beside = streams_->communication();
   streams_->wait(beside, *streams_->record(streams_->current()));
-  queue_reduce_scatter(shard, full, op, beside);
+  auto done = queue_reduce_scatter(shard, full, op, beside);
   streams_->keep_for_communication(shard);
   streams_->keep_for_communication(full);
-  return std::make_unique<PendingOnStream>(*streams_, streams_->record(beside));
+  return std::make_unique<PendingOnStream>(*streams_, std::move(done));
 }
 
 void NcclGroup::do_all_to_all(at::Tensor& received, const std::vector<std::int64_t>& recv_rows, const at::Tensor& sent,

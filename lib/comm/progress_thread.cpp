@@ -1,5 +1,9 @@
 #include "comm/progress_thread.hpp"
 
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -15,6 +19,14 @@ struct Job {
   std::exception_ptr error;
 };
 
+/// The kernel lengthens sleeps by up to 50 us to wake fewer times: five times the shortest pause between two looks.
+void sleep_precisely() {
+#ifdef __linux__
+  constexpr unsigned long kSlackNs = 1000;
+  prctl(PR_SET_TIMERSLACK, kSlackNs);
+#endif
+}
+
 }  // namespace
 
 struct ProgressThread::Queue {
@@ -26,6 +38,7 @@ struct ProgressThread::Queue {
   std::exception_ptr broken_by;
 
   void work() {
+    sleep_precisely();
     std::unique_lock lock(mutex);
     while (true) {
       filled.wait(lock, [&] { return leaving || !jobs.empty(); });

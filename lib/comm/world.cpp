@@ -9,9 +9,11 @@
 #include <c10/cuda/CUDAFunctions.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
@@ -20,9 +22,13 @@
 #include "comm/host_memory.hpp"
 #include "comm/mpi_group.hpp"
 #include "comm/nccl_group.hpp"
+#include "comm/watchdog.hpp"
 
 namespace osler::comm {
 namespace {
+
+/// MPI_Abort may wait for a launcher's daemon that is gone.
+constexpr std::chrono::seconds kAbortTime{10};
 
 int int_from_environment(const char* name) {
   const char* text = std::getenv(name);
@@ -53,17 +59,11 @@ void require_all_ranks(int found) {
   }
 }
 
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
 /// Equal for processes under one kernel; host names may repeat among containers.
 std::string node_identity() {
   std::string boot;
   std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  return host_name() + " " + boot;
+  return World::host_name() + " " + boot;
 }
 
 int initialize_mpi(int& argc, char**& argv) {
@@ -85,6 +85,7 @@ struct World::State {
   std::unique_ptr<Group> host;
   std::unique_ptr<Group> device_group;  ///< null on CPU: the host group serves
   c10::Device device{c10::DeviceType::CPU};
+  std::unique_ptr<Watchdog> watchdog;
   int local_rank = 0;
   int local_size = 1;
   int share_of_cores = 1;
@@ -127,6 +128,7 @@ World::World(int& argc, char**& argv) : state_(std::make_unique<State>()) {
 
 World::~World() {
   if (std::uncaught_exceptions() > 0) return;
+  state_->watchdog.reset();
   state_->device_group.reset();
   state_->host.reset();
   if (state_->owns_mpi) MPI_Finalize();
@@ -166,6 +168,16 @@ int World::launcher_rank() {
   return is_set("SLURM_STEP_ID") ? int_from_environment("SLURM_PROCID") : 0;
 }
 
+void World::watch_peers(double timeout_s) {
+  state_->watchdog = std::make_unique<Watchdog>(host(), timeout_s);
+}
+
+std::string World::host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
 std::string World::mpi_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
   int length = 0;
@@ -175,6 +187,10 @@ std::string World::mpi_version() {
 }
 
 void World::abort(int code) {
+  std::thread([code] {
+    std::this_thread::sleep_for(kAbortTime);
+    std::_Exit(code);
+  }).detach();
   int initialized = 0;
   int finalized = 0;
   MPI_Initialized(&initialized);

@@ -34,11 +34,16 @@ class World {
   /// Threads of tensor operations: `threads` if positive, else OMP_NUM_THREADS if set, else this rank's share of the
   /// cores it may run on.
   void set_threads(int threads);
+  /// From now on a collective in which nothing moves for `timeout_s` ends the job with code 7 (comm/watchdog.hpp).
+  /// *Collective over the job.*
+  void watch_peers(double timeout_s);
   static std::string mpi_version();
+  static std::string host_name();
   /// The rank that the launcher's environment names, 0 without one: to say something once before there is a world.
   static int launcher_rank();
 
-  /// Ends every rank of the job with `code`, now. For failures that one rank alone meets between collectives.
+  /// Ends every rank of the job with `code`, now. For failures that one rank alone meets between collectives. This
+  /// process is gone within ten seconds even when MPI cannot reach the others.
   [[noreturn]] static void abort(int code);
 
  private:

@@ -83,8 +83,9 @@ def test_reductions_run_beside_backward(world, tmp_path):
     """The trace shows gradients of upper layers being reduced while backward goes on below."""
     world.pretrain(tmp_path / "run", ranks=2, run__steps=6, run__trace=tmp_path / "trace", **options(world))
     for rank in range(2):
-        events = json.loads((tmp_path / f"trace.rank_{rank:05d}.json").read_text())
-        assert {event["ph"] for event in events} == {"X"} and {event["pid"] for event in events} == {rank}
+        events = [event for event in json.loads((tmp_path / f"trace.rank_{rank:05d}.json").read_text())
+                  if event["ph"] == "X"]
+        assert {event["pid"] for event in events} == {rank}
         names = {event["name"] for event in events}
         assert {"forward", "backward", "loss", "optimizer"} <= names
 

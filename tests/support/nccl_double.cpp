@@ -31,8 +31,8 @@ class RecordedStreams final : public comm::DeviceStreams {
   c10::Device device() const override { return {c10::DeviceType::CPU}; }
   cudaStream_t current() override { return nullptr; }
   cudaStream_t communication() override { return handle_of<cudaStream_t>(number_); }
-  std::unique_ptr<Event> record(cudaStream_t stream) override {
-    auto event = std::make_unique<Numbered>();
+  std::shared_ptr<Event> record(cudaStream_t stream) override {
+    auto event = std::make_shared<Numbered>();
     event->number = nccl_double().next_event++;
     nccl_double().calls.push_back(text_of("event ", event->number, " in ", stream_name(stream)));
     return event;
@@ -41,6 +41,7 @@ class RecordedStreams final : public comm::DeviceStreams {
     const int number = static_cast<const Numbered&>(event).number;
     nccl_double().calls.push_back(text_of(stream_name(stream), " waits for event ", number));
   }
+  bool is_over(const Event&) override { return nccl_double().events_are_over; }
   void keep_for_communication(const at::Tensor& tensor) override {
     nccl_double().calls.push_back(text_of("keep ", nccl_double().name_of(tensor.data_ptr()), " for stream ", number_));
   }

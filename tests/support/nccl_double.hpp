@@ -20,6 +20,7 @@ struct NcclDouble {
   std::map<std::string, ncclResult_t> results;  ///< by function; ncclSuccess where none is laid down
   int polls_in_progress = 0;                    ///< how often ncclCommGetAsyncError says ncclInProgress from now on
   ncclResult_t state = ncclSuccess;             ///< what it says then
+  bool events_are_over = true;
   int version = NCCL_VERSION_CODE;
   std::string id_of_init;  ///< the unique id that ncclCommInitRankConfig was given
   int next_communicator = 1;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "base/error.hpp"
+#include "comm/watchdog.hpp"
 #include "support/nccl_double.hpp"
 
 namespace osler::comm {
@@ -67,6 +68,12 @@ class NcclGroupTest : public testing::Test {
     nccl().take();
     return group;
   }
+  /// The lines of NCCL alone.
+  Lines take_collectives() {
+    Lines lines = nccl().take();
+    std::erase_if(lines, [](const std::string& line) { return line.compare(0, 4, "nccl") != 0; });
+    return lines;
+  }
   at::Tensor named(const std::string& name, at::IntArrayRef shape, at::ScalarType type) {
     at::Tensor tensor = at::zeros(shape, type);
     nccl().name(tensor, name);
@@ -109,7 +116,7 @@ TEST_F(NcclGroupTest, EveryTypeAndOperationHasItsName) {
       nccl().spans.clear();
       at::Tensor tensor = named("t", {3, 4}, type);
       group->all_reduce(tensor, op);
-      EXPECT_THAT(nccl().take(),
+      EXPECT_THAT(take_collectives(),
                   ElementsAre("ncclAllReduce(t, t, 12, " + name + ", " + op_name + ", comm 1, current)"));
     }
   }
@@ -127,11 +134,11 @@ TEST_F(NcclGroupTest, ReducesGathersAndBroadcastsOnTheCurrentStream) {
   group->all_gather(full, shard);
   group->all_gather(full, own);
   group->broadcast(shard, 2);
-  EXPECT_THAT(nccl().take(), ElementsAre("ncclReduceScatter(full, shard, 10, bfloat16, max, comm 1, current)",
-                                         "ncclReduceScatter(full, full+20, 10, bfloat16, sum, comm 1, current)",
-                                         "ncclAllGather(shard, full, 10, bfloat16, comm 1, current)",
-                                         "ncclAllGather(full+20, full, 10, bfloat16, comm 1, current)",
-                                         "ncclBroadcast(shard, shard, 10, bfloat16, root 2, comm 1, current)"));
+  EXPECT_THAT(take_collectives(), ElementsAre("ncclReduceScatter(full, shard, 10, bfloat16, max, comm 1, current)",
+                                              "ncclReduceScatter(full, full+20, 10, bfloat16, sum, comm 1, current)",
+                                              "ncclAllGather(shard, full, 10, bfloat16, comm 1, current)",
+                                              "ncclAllGather(full+20, full, 10, bfloat16, comm 1, current)",
+                                              "ncclBroadcast(shard, shard, 10, bfloat16, root 2, comm 1, current)"));
 }
 
 TEST_F(NcclGroupTest, MovesRowsInOneNcclGroupAndLeavesOutEmptyParts) {
@@ -139,13 +146,14 @@ TEST_F(NcclGroupTest, MovesRowsInOneNcclGroupAndLeavesOutEmptyParts) {
   at::Tensor sent = named("sent", {6, 5}, at::kFloat);  // 20 bytes a row
   at::Tensor received = named("received", {4, 5}, at::kFloat);
   group->all_to_all(received, {3, 1, 0}, sent, {0, 2, 4});
-  EXPECT_THAT(nccl().take(), ElementsAre("ncclGroupStart()", "ncclRecv(received, 60, uint8, peer 0, comm 1, current)",
-                                         "ncclSend(sent, 40, uint8, peer 1, comm 1, current)",
-                                         "ncclRecv(received+60, 20, uint8, peer 1, comm 1, current)",
-                                         "ncclSend(sent+40, 80, uint8, peer 2, comm 1, current)", "ncclGroupEnd()"));
+  EXPECT_THAT(take_collectives(),
+              ElementsAre("ncclGroupStart()", "ncclRecv(received, 60, uint8, peer 0, comm 1, current)",
+                          "ncclSend(sent, 40, uint8, peer 1, comm 1, current)",
+                          "ncclRecv(received+60, 20, uint8, peer 1, comm 1, current)",
+                          "ncclSend(sent+40, 80, uint8, peer 2, comm 1, current)", "ncclGroupEnd()"));
   nccl().results["ncclSend"] = ncclRemoteError;
   EXPECT_THROW(group->all_to_all(received, {3, 1, 0}, sent, {0, 2, 4}), CommError);
-  EXPECT_EQ(nccl().take().back(), "ncclGroupEnd()") << "a group that was opened is closed";
+  EXPECT_EQ(take_collectives().back(), "ncclGroupEnd()") << "a group that was opened is closed";
 }
 
 // The started collective sees what was computed before it, and what comes after wait() sees its result; nothing else
@@ -158,10 +166,10 @@ TEST_F(NcclGroupTest, StartedReduceScatterRunsOnAStreamOfItsOwnBetweenEvents) {
   const auto second = group->start_reduce_scatter(b_shard, b, ReduceOp::sum);
   EXPECT_THAT(nccl().take(), ElementsAre("event 1 in current", "stream 1 waits for event 1",
                                          "ncclReduceScatter(a, a+16, 4, float32, sum, comm 1, stream 1)",
-                                         "keep a+16 for stream 1", "keep a for stream 1", "event 2 in stream 1",  //
+                                         "event 2 in stream 1", "keep a+16 for stream 1", "keep a for stream 1",  //
                                          "event 3 in current", "stream 1 waits for event 3",
                                          "ncclReduceScatter(b, b_shard, 2, float32, sum, comm 1, stream 1)",
-                                         "keep b_shard for stream 1", "keep b for stream 1", "event 4 in stream 1"));
+                                         "event 4 in stream 1", "keep b_shard for stream 1", "keep b for stream 1"));
   first->wait();
   second->wait();
   EXPECT_THAT(nccl().take(), ElementsAre("current waits for event 2", "current waits for event 4"));
@@ -177,8 +185,8 @@ TEST_F(NcclGroupTest, SplitsHaveCommunicatorsAndStreamsOfTheirOwn) {
   pair->start_reduce_scatter(shard, full, ReduceOp::sum)->wait();
   EXPECT_THAT(nccl().take(),
               ElementsAre("event 1 in current", "stream 2 waits for event 1",
-                          "ncclReduceScatter(f, s, 1, float32, sum, comm 2, stream 2)", "keep s for stream 2",
-                          "keep f for stream 2", "event 2 in stream 2", "current waits for event 2"));
+                          "ncclReduceScatter(f, s, 1, float32, sum, comm 2, stream 2)", "event 2 in stream 2",
+                          "keep s for stream 2", "keep f for stream 2", "current waits for event 2"));
   alone->all_reduce(full, ReduceOp::sum);
   EXPECT_THAT(nccl().take(), ElementsAre()) << "a group of one needs no NCCL";
 }
@@ -220,8 +228,24 @@ TEST_F(NcclGroupTest, ErrorsOfCallsAndOfEarlierCollectivesAreThrownWithNcclsWord
   nccl().take();
   EXPECT_THROW(group->broadcast(tensor, 0), CommError);
   EXPECT_THAT(nccl().take(), ElementsAre()) << "nothing more is queued";
+  nccl().state = ncclSuccess;
   at::Tensor other = at::zeros({4}, at::kFloat).narrow(0, 0, 4).expand({2, 4});
   EXPECT_THROW(group->all_reduce(other, ReduceOp::sum), InternalError) << "not contiguous";
+}
+
+// No thread waits in a collective of a GPU: the watchdog asks the group.
+TEST_F(NcclGroupTest, TheWatchdogSeesCollectivesThatAreNotOverAndTheirFailures) {
+  const auto group = ready();
+  at::Tensor tensor = named("t", {4}, at::kFloat);
+  EXPECT_EQ(place_of_this_process().section, "");
+  nccl().events_are_over = false;
+  group->broadcast(tensor, 0);
+  EXPECT_EQ(place_of_this_process().section, "ncclBroadcast");
+  EXPECT_LT(place_of_this_process().for_s, 60);
+  nccl().events_are_over = true;
+  EXPECT_EQ(place_of_this_process().section, "");
+  nccl().state = ncclRemoteError;
+  EXPECT_THAT(place_of_this_process().failure, HasSubstr("remote error: what NCCL says of it"));
 }
 
 TEST_F(NcclGroupTest, AnotherNcclThanTheCompiledOneIsRefused) {
