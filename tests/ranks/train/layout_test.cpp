@@ -91,5 +91,43 @@ TEST(Layouts, OfMixtralEqualOneRankInFp32) {
   expect_all_layouts_equal(true, at::kFloat, 1e-5);
 }
 
+// bf16 (unit roundoff u = 2^-9): layouts round partial products of tp ranks before they are added, one rank after. Each
+// of the 2 layers' 2 blocks so adds an error of about u to the stream, and the backward pass as many again; roundings
+// are independent, so that the norms of errors grow with the root of their number: 4 u of the logits, 8 u of a gradient
+// cover them. A loss is a mean over rows. docs/numerics.md. Mixtral's top-k turns a rounding into another expert: its
+// gradients have no such bound, only its losses are compared.
+constexpr double kRoundoff = 1.0 / 512;
+
+TEST(Layouts, OfMistralEqualOneRankInBf16) {
+  const Outcome& expected = one_rank(false, at::kBFloat16);
+  for (const std::int64_t tp : {1, 2, 4}) {
+    if (ranks().size() % tp != 0) continue;
+    const comm::MeshGroups groups(ranks(), mesh_of(ranks().size(), tp, 1));
+    for (const auto recompute : {config::Recompute::none, config::Recompute::full}) {
+      SCOPED_TRACE(testing::Message() << "tp " << tp << " recompute " << config::name_of(recompute));
+      const Outcome outcome = outcome_of(groups, false, recompute, at::kBFloat16);
+      for (std::size_t i = 0; i < expected.logits_TV.size(); ++i)
+        EXPECT_LT(distance(outcome.logits_TV[i], expected.logits_TV[i]), 4 * kRoundoff);
+      for (const auto& [name, gradient] : expected.gradients)
+        EXPECT_LT(distance(outcome.gradients.at(name), gradient), 8 * kRoundoff) << name;
+      EXPECT_NEAR(outcome.grad_norm / expected.grad_norm, 1, 8 * kRoundoff);
+      for (std::size_t step = 0; step < expected.losses.size(); ++step)
+        EXPECT_NEAR(outcome.losses[step] / expected.losses[step], 1, kRoundoff) << "step " << step + 1;
+    }
+  }
+}
+
+TEST(Layouts, OfMixtralTrainAsOneRankInBf16) {
+  const Outcome& expected = one_rank(true, at::kBFloat16);
+  for (const auto& [tp, ep] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {2, 1}, {1, 2}, {2, 4}, {4, 8}}) {
+    if (ranks().size() % tp != 0 || ranks().size() % ep != 0) continue;
+    SCOPED_TRACE(testing::Message() << "tp " << tp << " ep " << ep);
+    const comm::MeshGroups groups(ranks(), mesh_of(ranks().size(), tp, ep));
+    const Outcome outcome = outcome_of(groups, true, config::Recompute::none, at::kBFloat16);
+    for (std::size_t step = 0; step < expected.losses.size(); ++step)
+      EXPECT_NEAR(outcome.losses[step] / expected.losses[step], 1, 4 * kRoundoff) << "step " << step + 1;
+  }
+}
+
 }  // namespace
 }  // namespace osler::train
