@@ -80,8 +80,12 @@ def test_same_layout_resumes_bit_for_bit(world, tmp_path):
 
 
 def test_reductions_run_beside_backward(world, tmp_path):
-    """The trace shows gradients of upper layers being reduced while backward goes on below."""
-    world.pretrain(tmp_path / "run", ranks=2, run__steps=6, run__trace=tmp_path / "trace", **options(world))
+    """The trace shows gradients of upper layers being reduced while backward goes on below: a model large enough for
+    backward to take some tens of milliseconds."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(osler_run.model_config(hidden_size=256, intermediate_size=1024, num_hidden_layers=4)))
+    world.pretrain(tmp_path / "run", ranks=2, run__steps=6, run__trace=tmp_path / "trace", model__config=config,
+                   data__sequence_length=128, data__global_batch=8, data__micro_batch=4, checkpoint__interval_steps=100)
     for rank in range(2):
         events = [event for event in json.loads((tmp_path / f"trace.rank_{rank:05d}.json").read_text())
                   if event["ph"] == "X"]
