@@ -39,7 +39,7 @@ ExitCode plan(const Arguments& arguments) {
   parser.add(spec.input.data);
   parser.add(spec.input.parallel);
   parser.add(spec.optim);
-  parser.add(spec.router);
+  parser.add(spec.input.router);
   parser.add(spec.checkpoint);
   parser.add(spec.input.cluster);
   const config::Action action = parser.parse(arguments);

@@ -15,7 +15,6 @@ struct PlanSpec {
   config::PlanOptions plan;
   config::ModelOptions model;
   config::OptimOptions optim;
-  config::RouterOptions router;
   config::CheckpointOptions checkpoint;
 };
 

@@ -12,24 +12,13 @@
 #include "parallel/linear.hpp"
 #include "parallel/regions.hpp"
 #include "parallel/weight_grad.hpp"
+#include "plan/loss_chunk.hpp"
 
 namespace osler::loss {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// A chunk's block of logits takes at most this much. Its three GEMMs with a 32000 x 512 head over 4096 rows took, on
-// two cores, for chunks of 128, 256, 512, 1024, 2048 rows: fp32 5.5, 4.9, 4.5, 4.4, 4.4 s, bf16 3.5, 2.7, 2.4, 2.3, 2.2
-// s (bf16 also adds its head gradient once per chunk). 64 MiB are 512 rows in fp32 and 1024 in bf16.
-constexpr std::int64_t kChunkBytes = 64 << 20;
-constexpr std::int64_t kLeastRows = 128, kMostRows = 1024;
-
-std::int64_t chunk_rows(const at::Tensor& hidden_RD, std::int64_t vocab) {
-  const std::int64_t fitting = kChunkBytes / (vocab * static_cast<std::int64_t>(hidden_RD.element_size()));
-  const std::int64_t rows = std::clamp(fitting / kLeastRows * kLeastRows, kLeastRows, kMostRows);
-  return std::clamp<std::int64_t>(hidden_RD.size(0), 1, rows);
-}
 
 c10::ScalarType loss_type(const at::Tensor& hidden) {
   return hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -38,7 +27,9 @@ c10::ScalarType loss_type(const at::Tensor& hidden) {
 /// Calls work(first row, rows, logits [rows, V]) for every chunk; the logits' memory is the same each time.
 template <class Work>
 void for_each_chunk(const at::Tensor& hidden_RD, const at::Tensor& head_VD, Work&& work) {
-  const std::int64_t num_rows = hidden_RD.size(0), chunk = chunk_rows(hidden_RD, head_VD.size(0));
+  const std::int64_t num_rows = hidden_RD.size(0);
+  const std::int64_t chunk =
+      plan::loss_chunk_rows(num_rows, head_VD.size(0), static_cast<double>(hidden_RD.element_size()));
   const at::Tensor buffer = at::empty({chunk, head_VD.size(0)}, hidden_RD.options());
   for (std::int64_t begin = 0; begin < num_rows; begin += chunk) {
     const std::int64_t rows = std::min(chunk, num_rows - begin);

@@ -17,7 +17,7 @@ struct RouterLoss {
 /// logits_RE and expert_RK of this rank's rows, per layer; the losses are those of all tp ranks' rows, each rank's
 /// gradient that of its own. `hf`: tokens of all layers pooled (transformers' load_balancing_loss_func). `megatron`:
 /// per layer E/(K*R^2) * sum_e tokens_e * sum_r prob_re, added over layers (Megatron-Core
-/// switch_load_balancing_loss_func). *Collective over tp.*
+/// switch_load_balancing_loss_func). *Collective over tp*: one sum for all layers and both losses.
 RouterLoss router_loss(const std::vector<at::Tensor>& logits_RE, const std::vector<at::Tensor>& expert_RK,
                        std::int64_t num_experts, std::int64_t top_k, config::AuxLoss convention, bool with_z,
                        comm::Group& tp = comm::self_group());

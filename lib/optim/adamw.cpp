@@ -39,10 +39,10 @@ parallel::ParameterStore& with_gradients(parallel::ParameterStore& parameters) {
 
 AdamW::AdamW(parallel::ParameterStore& parameters, const comm::MeshGroups& groups, const config::OptimOptions& options)
     : parameters_(with_gradients(parameters)), groups_(groups), options_(options), reduction_(parameters, groups) {
-  for (const parallel::Bucket& bucket : parameters_.buckets()) shards_.push_back(make_shard(bucket));
+  for (const plan::Bucket& bucket : parameters_.buckets()) shards_.push_back(make_shard(bucket));
 }
 
-AdamW::Shard AdamW::make_shard(const parallel::Bucket& bucket) const {
+AdamW::Shard AdamW::make_shard(const plan::Bucket& bucket) const {
   Shard shard{.bucket = bucket, .sharers = &parallel::sharers_of(bucket, groups_)};
   shard.weight = parallel::shard_of(parameters_.data(), bucket, *shard.sharers);
   shard.grad = parallel::shard_of(parameters_.grad(), bucket, *shard.sharers);

@@ -20,7 +20,7 @@ namespace osler::optim {
 
 class AdamW {
  public:
-  /// The store's buckets are divisible by their sharers (parallel::Sharers). Masters start as copies of the parameters;
+  /// The store's buckets are divisible by their sharers (plan::Sharers). Masters start as copies of the parameters;
   /// fp32 and fp64 models update the parameters themselves and keep no second copy. Allocates the store's gradients if
   /// need be. Store and groups outlive this.
   AdamW(parallel::ParameterStore& parameters, const comm::MeshGroups& groups, const config::OptimOptions& options);
@@ -48,7 +48,7 @@ class AdamW {
 
  private:
   struct Shard {
-    parallel::Bucket bucket;
+    plan::Bucket bucket;
     comm::Group* sharers = nullptr;
     std::int64_t begin = 0;  ///< elements from the start of the flat buffers
     at::Tensor weight;       ///< model dtype, a view of the store's
@@ -63,7 +63,7 @@ class AdamW {
     std::int64_t begin, end;
     std::int64_t at;  ///< of the first one, in the shard
   };
-  Shard make_shard(const parallel::Bucket& bucket) const;
+  Shard make_shard(const plan::Bucket& bucket) const;
   std::vector<Overlap> overlaps(const Shard& shard) const;
   void update(bool decayed, std::int64_t step, double learning_rate, double weight_decay);
   void add_pieces(const std::string& group, const Shard& shard, const at::Tensor& values,

@@ -6,11 +6,11 @@
 
 namespace osler::parallel {
 
-comm::Group& sharers_of(const Bucket& bucket, const comm::MeshGroups& groups) {
+comm::Group& sharers_of(const plan::Bucket& bucket, const comm::MeshGroups& groups) {
   return bucket.is_expert ? groups.edp() : groups.dp();
 }
 
-at::Tensor shard_of(const at::Tensor& flat, const Bucket& bucket, const comm::Group& sharers) {
+at::Tensor shard_of(const at::Tensor& flat, const plan::Bucket& bucket, const comm::Group& sharers) {
   const std::int64_t size = bucket.size / sharers.size();
   OSLER_CHECK(size * sharers.size() == bucket.size, "a bucket of ", bucket.size, " over ", sharers.size(), " ranks");
   return flat.narrow(0, bucket.begin + size * sharers.rank(), size);
@@ -18,35 +18,20 @@ at::Tensor shard_of(const at::Tensor& flat, const Bucket& bucket, const comm::Gr
 
 GradientReduction::GradientReduction(ParameterStore& parameters, const comm::MeshGroups& groups)
     : parameters_(parameters), groups_(groups), pending_(parameters.buckets().size()) {
-  for (const Bucket& bucket : parameters_.buckets()) {
-    replicated_.push_back(replicated_in(bucket));
+  for (const plan::Bucket& bucket : parameters_.buckets()) {
     shards_.push_back(shard_of(parameters_.grad(), bucket, sharers_of(bucket, groups_)));
     // Groups are made now: not in the middle of a backward pass.
-    for (const Replicated& part : replicated_.back()) groups_.replicas(part.replicas);
+    for (const plan::Replicated& part : bucket.replicated) groups_.replicas(part.replicas);
   }
-}
-
-std::vector<GradientReduction::Replicated> GradientReduction::replicated_in(const Bucket& bucket) const {
-  std::vector<Replicated> parts;
-  bool continues = false;
-  for (const Parameter& parameter : parameters_.parameters()) {
-    if (parameter.offset < bucket.begin || parameter.offset >= bucket.begin + bucket.size) continue;
-    const bool joins = continues && parts.back().replicas == parameter.spec.replicas;
-    continues = parameter.spec.replicas > 1;
-    if (!continues) continue;
-    if (!joins) parts.push_back({.begin = parameter.offset, .replicas = parameter.spec.replicas});
-    parts.back().size = parameter.offset + parameter.grad.numel() - parts.back().begin;
-  }
-  return parts;
 }
 
 void GradientReduction::start(std::size_t bucket) {
   at::Tensor grad = parameters_.grad();
-  for (const Replicated& part : replicated_[bucket]) {
+  const plan::Bucket& its = parameters_.buckets()[bucket];
+  for (const plan::Replicated& part : its.replicated) {
     at::Tensor shares = grad.narrow(0, part.begin, part.size);
     groups_.replicas(part.replicas).all_reduce(shares, comm::ReduceOp::sum);
   }
-  const Bucket& its = parameters_.buckets()[bucket];
   pending_[bucket] =
       sharers_of(its, groups_)
           .start_reduce_scatter(shards_[bucket], grad.narrow(0, its.begin, its.size), comm::ReduceOp::sum);

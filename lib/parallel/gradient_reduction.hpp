@@ -16,9 +16,9 @@
 namespace osler::parallel {
 
 /// The ranks that share a bucket's optimizer state.
-comm::Group& sharers_of(const Bucket& bucket, const comm::MeshGroups& groups);
+comm::Group& sharers_of(const plan::Bucket& bucket, const comm::MeshGroups& groups);
 /// This rank's part of the bucket in one of the store's flat buffers.
-at::Tensor shard_of(const at::Tensor& flat, const Bucket& bucket, const comm::Group& sharers);
+at::Tensor shard_of(const at::Tensor& flat, const plan::Bucket& bucket, const comm::Group& sharers);
 
 class GradientReduction {
  public:
@@ -35,16 +35,10 @@ class GradientReduction {
   void finish();
 
  private:
-  /// Neighbouring parameters of a bucket that `replicas` tp ranks hold alike: [begin, begin + size) of the gradients.
-  struct Replicated {
-    std::int64_t begin = 0, size = 0, replicas = 1;
-  };
-  std::vector<Replicated> replicated_in(const Bucket& bucket) const;
   void start(std::size_t bucket);
 
   ParameterStore& parameters_;
   const comm::MeshGroups& groups_;
-  std::vector<std::vector<Replicated>> replicated_;      ///< by bucket
   std::vector<at::Tensor> shards_;                       ///< by bucket
   std::vector<std::unique_ptr<comm::Pending>> pending_;  ///< by bucket; null: not started
 };

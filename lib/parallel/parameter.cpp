@@ -10,10 +10,6 @@
 namespace osler::parallel {
 namespace {
 
-std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 c10::ScalarType accumulation_type(c10::ScalarType type) {
   return type == c10::ScalarType::Double ? c10::ScalarType::Double : c10::ScalarType::Float;
 }
@@ -24,39 +20,19 @@ at::Tensor view_of(const at::Tensor& flat, std::int64_t offset, const std::vecto
   return flat.narrow(0, offset, plan::num_elements(shape)).view(shape);
 }
 
-bool same_kind(const Bucket& a, const Bucket& b) {
-  return a.layer == b.layer && a.is_expert == b.is_expert && a.decay == b.decay;
-}
-
 }  // namespace
 
 ParameterStore::ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options,
-                               Sharers sharers) {
-  OSLER_CHECK(sharers.dense > 0 && sharers.experts > 0, sharers.dense, " and ", sharers.experts, " sharers");
-  std::int64_t end = 0;
-  const auto close_bucket = [&] {
-    if (buckets_.empty()) return;
-    Bucket& last = buckets_.back();
-    last.size = rounded_up(end - last.begin, kAlignment * (last.is_expert ? sharers.experts : sharers.dense));
-    end = last.begin + last.size;
-  };
+                               plan::Sharers sharers)
+    : layout_(plan::lay_out(specs, sharers)) {
+  data_ = at::zeros({layout_.num_elements}, options.requires_grad(false));
   for (const auto& spec : specs) {
-    const Bucket its{.layer = spec.layer, .is_expert = spec.expert >= 0, .decay = spec.decay};
-    if (buckets_.empty() || !same_kind(buckets_.back(), its)) {
-      OSLER_CHECK(!spec.joins_previous, spec.name, " opens a bucket but joins the parameter before it");
-      close_bucket();
-      buckets_.push_back(its);
-      buckets_.back().begin = end;
-    }
-    if (!spec.joins_previous) end = rounded_up(end, kAlignment);
-    OSLER_CHECK(index_.emplace(spec.name, parameters_.size()).second, "two parameters named ", spec.name);
-    parameters_.push_back({.name = spec.name, .spec = spec, .offset = end});
-    end += plan::num_elements(spec.extent);
+    const std::size_t index = parameters_.size();
+    OSLER_CHECK(index_.emplace(spec.name, index).second, "two parameters named ", spec.name);
+    const std::int64_t offset = layout_.offset[index];
+    parameters_.push_back(
+        {.name = spec.name, .data = view_of(data_, offset, spec.extent), .spec = spec, .offset = offset});
   }
-  close_bucket();
-  num_elements_ = end;
-  data_ = at::zeros({num_elements_}, options.requires_grad(false));
-  for (auto& parameter : parameters_) parameter.data = view_of(data_, parameter.offset, parameter.spec.extent);
 }
 
 const Parameter& ParameterStore::operator[](const std::string& name) const {
@@ -71,7 +47,7 @@ bool ParameterStore::contains(const std::string& name) const {
 
 void ParameterStore::allocate_grad() {
   if (grad_.defined()) return;
-  grad_ = at::zeros({num_elements_}, data_.options().dtype(accumulation_type(data_.scalar_type())));
+  grad_ = at::zeros({layout_.num_elements}, data_.options().dtype(accumulation_type(data_.scalar_type())));
   for (auto& parameter : parameters_) {
     parameter.grad = view_of(grad_, parameter.offset, parameter.spec.extent);
   }

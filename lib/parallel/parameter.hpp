@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "comm/sharded_tensor.hpp"
-#include "plan/parameter_specs.hpp"
+#include "plan/parameter_layout.hpp"
 
 namespace osler::parallel {
 
@@ -25,28 +25,10 @@ struct Parameter {
   std::int64_t offset = 0;  ///< elements from the start of the flat buffers
 };
 
-/// A stretch of the flat buffers that is reduced and gathered at once and optimized alike: the dense matrices of one
-/// layer, its experts, the embedding, the head, all norms.
-struct Bucket {
-  std::int64_t begin = 0;   ///< elements
-  std::int64_t size = 0;    ///< elements; a multiple of kAlignment times the ranks that share it
-  std::int64_t layer = -1;  ///< complete once this layer's backward is through; -1: once all of it is
-  bool is_expert = false;   ///< shared by the ranks of edp rather than dp
-  bool decay = true;
-};
-
-/// How many ranks share the optimizer state of dense parameters (dp) and of experts (edp).
-struct Sharers {
-  std::int64_t dense = 1;
-  std::int64_t experts = 1;
-};
-
 class ParameterStore {
  public:
-  /// Lays the specs out in the order given. A spec that `joins_previous` follows without a gap, whatever the sizes, so
-  /// that the run can be merged(); every other start is aligned to kAlignment elements. A new bucket begins where
-  /// layer, kind or decay change. Gaps hold zeros.
-  ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options, Sharers sharers = {});
+  /// Lays the specs out by plan::lay_out; gaps hold zeros.
+  ParameterStore(const std::vector<plan::ParameterSpec>& specs, at::TensorOptions options, plan::Sharers sharers = {});
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& operator[](const std::string& name) const;  ///< throws InternalError when absent
@@ -56,22 +38,19 @@ class ParameterStore {
   at::Tensor& grad() { return grad_; }  ///< flat, accumulation dtype; allocated by allocate_grad()
   void allocate_grad();                 ///< zero-filled; not needed for evaluation
   void zero_grad();
-  const std::vector<Bucket>& buckets() const { return buckets_; }  ///< they tile the buffers
-  std::int64_t num_elements() const { return num_elements_; }      ///< padded
+  const std::vector<plan::Bucket>& buckets() const { return layout_.buckets; }
+  std::int64_t num_elements() const { return layout_.num_elements; }  ///< padded
 
   /// One tensor over several parameters that lie side by side: [sum of dim 0, ...] (q, k, v; gate, up; experts as
   /// [E, F, D]). Throws InternalError unless they are adjacent. Same for data and grad.
   Parameter merged(const std::vector<std::string>& names) const;
 
-  static constexpr std::int64_t kAlignment = 64;  ///< elements; keeps every row start on a cache line for GEMM
-
  private:
+  plan::ParameterLayout layout_;
   std::vector<Parameter> parameters_;
-  std::vector<Bucket> buckets_;
   std::map<std::string, std::size_t> index_;
   at::Tensor data_;
   at::Tensor grad_;
-  std::int64_t num_elements_ = 0;
 };
 
 /// Every parameter as the piece that this rank holds of it, named `group` + its name, for loading. Shares the store's

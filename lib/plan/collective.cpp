@@ -33,9 +33,9 @@ double gather_bytes(std::int64_t num_ranks, double shard_bytes) {
   return static_cast<double>(num_ranks - 1) * shard_bytes;
 }
 
-double all_reduce_bytes(std::int64_t num_ranks, std::int64_t count, double width) {
+double all_reduce_bytes(std::int64_t num_ranks, std::int64_t count, double width, std::int64_t rank) {
   if (num_ranks == 1) return 0;
-  const auto own = static_cast<double>(split_range(count, num_ranks, 0).size());
+  const auto own = static_cast<double>(split_range(count, num_ranks, rank).size());
   return (static_cast<double>(count) + static_cast<double>(num_ranks - 2) * own) * width;
 }
 

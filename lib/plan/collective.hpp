@@ -10,9 +10,9 @@ namespace osler::plan {
 /// n ranks, each with a shard of `shard_bytes`: every rank sends a shard n - 1 times. A reduce-scatter sends the same.
 double gather_bytes(std::int64_t num_ranks, double shard_bytes);
 /// A reduce-scatter and an all-gather of an even split of `count` elements: the others' parts are sent to be summed,
-/// the own sum n - 1 times: bytes + (n - 2) * own; for the rank with the largest part. 2 (n - 1) / n of the bytes if n
-/// divides count.
-double all_reduce_bytes(std::int64_t num_ranks, std::int64_t count, double width);
+/// the own sum n - 1 times: bytes + (n - 2) * own, which is 2 (n - 1) / n of the bytes if n divides count. The first
+/// ranks have the larger parts.
+double all_reduce_bytes(std::int64_t num_ranks, std::int64_t count, double width, std::int64_t rank = 0);
 /// Rows that leave when every rank keeps one n-th of its `bytes`.
 double all_to_all_bytes(std::int64_t num_ranks, double bytes);
 

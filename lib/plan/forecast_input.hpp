@@ -22,6 +22,7 @@ struct ForecastInput {
   config::RunOptions run;
   config::DataOptions data;
   config::ParallelOptions parallel;
+  config::RouterOptions router;
   config::ClusterOptions cluster;
   double imbalance = 1;  ///< rows of the fullest expert rank over the mean (plan.imbalance)
   Practice practice = {};

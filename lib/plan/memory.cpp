@@ -85,9 +85,7 @@ void add_loss(const ForecastInput& input, const Mesh& mesh, std::vector<MemoryIt
 std::vector<MemoryItem> memory_of_rank(const ForecastInput& input, const Mesh& mesh) {
   const double width = width_of(input.parallel.dtype), wide = accumulation_width_of(input.parallel.dtype);
   const RankShare share = share_of_rank(input.model, mesh);
-  const auto held = static_cast<double>(share.dense + share.experts);
-  const double sharded = static_cast<double>(share.dense) / static_cast<double>(mesh.dp) +
-                         static_cast<double>(share.experts) / static_cast<double>(mesh.edp);
+  const auto held = static_cast<double>(share.held()), sharded = static_cast<double>(share.owned(mesh));
   const bool has_masters = input.parallel.dtype == config::Precision::bf16;
   const double row_bytes = static_cast<double>(rows_of(input.data)) / static_cast<double>(mesh.tp) * width;
   const LayerActivations row = activations_of_row(input, mesh);

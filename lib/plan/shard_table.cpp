@@ -8,51 +8,36 @@
 namespace osler::plan {
 namespace {
 
-struct Kind {
-  const char* what;
-  Cut cut;
-};
 bool holds(const ParameterSpec& spec, const char* part) {
   return spec.name.find(part) != std::string::npos;
 }
-bool is_key_or_value(const ParameterSpec& spec) {
-  return holds(spec, ".k_proj.") || holds(spec, ".v_proj.");
-}
-Kind kind_of(const ParameterSpec& spec) {
-  if (spec.shape.size() == 1) return {"norms", Cut::none};
-  if (holds(spec, ".experts.")) return {"experts", Cut::experts};
-  if (holds(spec, "block_sparse_moe.gate")) return {"routers", Cut::none};
-  if (holds(spec, ".self_attn.")) return {"attention", Cut::tensor};
-  if (holds(spec, ".mlp.")) return {"feed-forward", Cut::tensor};
-  return holds(spec, "embed_tokens") ? Kind{"embedding", Cut::tensor} : Kind{"head", Cut::tensor};
+
+const char* kind_of(const ParameterSpec& spec) {
+  if (spec.shape.size() == 1) return "norms";
+  if (spec.expert >= 0) return "experts";
+  if (holds(spec, "block_sparse_moe.gate")) return "routers";
+  if (holds(spec, ".self_attn.")) return "attention";
+  if (holds(spec, ".mlp.")) return "feed-forward";
+  return holds(spec, "embed_tokens") ? "embedding" : "head";
 }
 
-std::int64_t rank_elements(const ParameterSpec& spec, const config::ModelConfig& model, const Mesh& mesh) {
-  const std::int64_t whole = num_elements(spec.shape);
-  switch (kind_of(spec).cut) {
-    case Cut::experts:
-      return whole / mesh.ep;
-    case Cut::tensor:
-      return whole / (is_key_or_value(spec) ? std::min(mesh.tp, model.num_kv_heads) : mesh.tp);
-    case Cut::none:
-      return whole;
-  }
-  return whole;
+ShardRow& row_of(const ParameterSpec& spec, std::vector<ShardRow>& rows) {
+  const char* kind = kind_of(spec);
+  const auto row = std::find_if(rows.begin(), rows.end(), [&](const ShardRow& known) { return known.what == kind; });
+  return row == rows.end() ? rows.emplace_back(ShardRow{.what = kind}) : *row;
 }
 
 }  // namespace
 
 std::vector<ShardRow> shard_table(const config::ModelConfig& model, const Mesh& mesh) {
   std::vector<ShardRow> rows;
-  for (const ParameterSpec& spec : parameter_specs(model)) {
-    const Kind kind = kind_of(spec);
-    auto row = std::find_if(rows.begin(), rows.end(), [&](const ShardRow& known) { return known.what == kind.what; });
-    if (row == rows.end()) row = rows.insert(rows.end(), ShardRow{kind.what, kind.cut});
-    row->parameters += num_elements(spec.shape);
-    row->rank_parameters += rank_elements(spec, model, mesh);
-  }
-  for (ShardRow& row : rows) {
-    const std::int64_t owners = row.cut == Cut::experts ? mesh.edp : mesh.dp;
+  for (const ParameterSpec& spec : parameter_specs(model)) row_of(spec, rows).parameters += num_elements(spec.shape);
+  for (const ParameterSpec& spec : parameter_specs_of_rank(model, mesh, 0)) {
+    ShardRow& row = row_of(spec, rows);
+    row.rank_parameters += num_elements(spec.extent);
+    if (spec.extent != spec.shape) row.cut = Cut::tensor;
+    if (spec.expert >= 0 && mesh.ep > 1) row.cut = Cut::experts;
+    const std::int64_t owners = spec.expert >= 0 ? mesh.edp : mesh.dp;
     row.rank_optimizer = (row.rank_parameters + owners - 1) / owners;
   }
   return rows;
@@ -60,13 +45,10 @@ std::vector<ShardRow> shard_table(const config::ModelConfig& model, const Mesh& 
 
 RankShare share_of_rank(const config::ModelConfig& model, const Mesh& mesh) {
   RankShare share;
-  share.kv_replicas = std::max<std::int64_t>(1, mesh.tp / model.num_kv_heads);
-  for (const ParameterSpec& spec : parameter_specs(model)) {
-    const std::int64_t held = rank_elements(spec, model, mesh);
-    const Cut cut = kind_of(spec).cut;
-    (cut == Cut::experts ? share.experts : share.dense) += held;
-    if (cut == Cut::none) share.whole += held;
-    if (share.kv_replicas > 1 && is_key_or_value(spec)) share.shared_kv += held;
+  for (const Bucket& bucket : lay_out(parameter_specs_of_rank(model, mesh, 0), sharers_of(mesh)).buckets) {
+    (bucket.is_expert ? share.experts : share.dense) += bucket.size;
+    ++(bucket.is_expert ? share.expert_buckets : share.dense_buckets);
+    share.replicated.insert(share.replicated.end(), bucket.replicated.begin(), bucket.replicated.end());
   }
   return share;
 }

@@ -7,12 +7,11 @@
 
 #include "config/model_config.hpp"
 #include "plan/mesh.hpp"
+#include "plan/parameter_layout.hpp"
 
 namespace osler::plan {
 
-/// How parameters of one kind are cut: matrices of attention, feed-forward, embedding and head over tp, experts over
-/// ep, norms and routers not at all. Keys and values are cut over at most num_kv_heads ranks, so that with more of them
-/// tp / num_kv_heads ranks hold the same head.
+/// Over which axis the parameters of one kind are cut in this mesh.
 enum class Cut { none, tensor, experts };
 struct ShardRow {
   std::string what;
@@ -21,15 +20,18 @@ struct ShardRow {
   std::int64_t rank_parameters = 0;  ///< held by one rank, with their gradients
   std::int64_t rank_optimizer = 0;   ///< whose masters and moments one rank holds: cut again over dp or edp
 };
+/// By plan::parameter_specs_of_rank; every rank holds as much as the first.
 std::vector<ShardRow> shard_table(const config::ModelConfig& model, const Mesh& mesh);
 
-/// Parameters of one rank by what happens to their gradients.
+/// Elements of one rank's buffers by what happens to their gradients, padding included (plan::lay_out).
 struct RankShare {
-  std::int64_t dense = 0;        ///< reduced over dp
-  std::int64_t experts = 0;      ///< reduced over edp
-  std::int64_t whole = 0;        ///< of the dense ones, those that all tp ranks hold: norms and routers
-  std::int64_t shared_kv = 0;    ///< of the dense ones, keys and values that kv_replicas tp ranks hold
-  std::int64_t kv_replicas = 1;  ///< tp / num_kv_heads, at least 1
+  std::int64_t dense = 0;    ///< reduced over dp
+  std::int64_t experts = 0;  ///< reduced over edp
+  std::int64_t dense_buckets = 0, expert_buckets = 0;
+  std::vector<Replicated> replicated;  ///< of the dense ones, what several tp ranks hold alike
+  std::int64_t held() const { return dense + experts; }
+  /// Whose masters and moments this rank holds.
+  std::int64_t owned(const Mesh& mesh) const { return dense / mesh.dp + experts / mesh.edp; }
 };
 RankShare share_of_rank(const config::ModelConfig& model, const Mesh& mesh);
 

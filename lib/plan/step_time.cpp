@@ -142,14 +142,11 @@ void add_communication(const ForecastInput& input, const Mesh& mesh, const Rates
   const double forward = micro_batch / 3 * (practice.shards_weights ? 2 * steps : 1);
   for (const TrafficItem& item : traffic_of_step(input, mesh)) {
     const GroupPlace place = place_of(item.axis, mesh);
-    const double calls = item.moved == Moved::activations || item.axis == Axis::tp
-                             ? item.calls
-                             : item.calls * count(input.model.num_layers);  // bucket by bucket, about a layer each
     if (item.axis == Axis::ep) {
-      step.expert_s += exchange_seconds(rates, place, item.num_bytes, calls);
+      step.expert_s += exchange_seconds(rates, place, item.num_bytes, item.calls);
       continue;
     }
-    const double seconds = ring_seconds(rates, place, item.num_bytes, calls);
+    const double seconds = ring_seconds(rates, place, item.num_bytes, item.calls);
     if (item.axis == Axis::tp) {
       const bool hidden = practice.overlaps_tensor && item.moved == Moved::activations;
       step.tensor_s += hidden ? exposed_seconds(seconds, kernels.gemm_s * steps, count(mesh.tp)) : seconds;
@@ -164,9 +161,8 @@ void add_communication(const ForecastInput& input, const Mesh& mesh, const Rates
 double optimizer_seconds(const ForecastInput& input, const Mesh& mesh, const Rates& rates) {
   const RankShare share = share_of_rank(input.model, mesh);
   const double wide = accumulation_width_of(input.parallel.dtype), width = width_of(input.parallel.dtype);
-  const double owned = count(share.dense) / count(mesh.dp) + count(share.experts) / count(mesh.edp);
-  const double held = count(share.dense + share.experts);
-  return (owned * (kUpdatePasses * wide + width) + held * kZeroPasses * wide) / rates.memory;
+  return (count(share.owned(mesh)) * (kUpdatePasses * wide + width) + count(share.held()) * kZeroPasses * wide) /
+         rates.memory;
 }
 
 }  // namespace
@@ -188,7 +184,7 @@ KernelTime kernels_of_micro_batch(const ForecastInput& input, const Mesh& mesh, 
   add_loss(input, mesh, kernels);
   const RankShare share = share_of_rank(input.model, mesh);
   // Weight gradients are added to their sums: read and written once.
-  kernels.bytes(2 * accumulation_width_of(input.parallel.dtype) * count(share.dense + share.experts));
+  kernels.bytes(2 * accumulation_width_of(input.parallel.dtype) * count(share.held()));
   return kernels.sum();
 }
 

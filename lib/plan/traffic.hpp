@@ -26,9 +26,20 @@ struct TrafficItem {
   double calls = 0;      ///< collectives in a step
 };
 
-/// Items of all axes with more than one rank, in the order tp, ep, dp, edp. Experts evenly loaded. Not counted: router
-/// losses, gradient norms and what ranks agree on, together some kilobytes.
-std::vector<TrafficItem> traffic_of_step(const ForecastInput& input, const Mesh& mesh);
+/// Rows that a rank exchanges with other ep ranks in one step: tokens times top_k, over all layers and micro-batches,
+/// each counted once although it travels several times.
+struct RoutedRows {
+  double sent = 0;      ///< to experts of other ranks
+  double received = 0;  ///< for experts of this rank
+};
+/// Every expert gets as many rows as every other.
+RoutedRows even_routing(const ForecastInput& input, const Mesh& mesh);
+
+/// Items of all axes with more than one rank, in the order tp, ep, dp, edp, sent by `rank`: the first sends most where
+/// an all-reduce does not divide. Not counted: what the control plane and the statistics of a step send to all ranks.
+std::vector<TrafficItem> traffic_of_step(const ForecastInput& input, const Mesh& mesh, const RoutedRows& routed,
+                                         std::int64_t rank = 0);
+std::vector<TrafficItem> traffic_of_step(const ForecastInput& input, const Mesh& mesh);  ///< evenly routed
 double traffic_bytes(const std::vector<TrafficItem>& traffic, Axis axis);
 
 }  // namespace osler::plan

@@ -50,7 +50,7 @@ Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const S
       groups_(world.ranks(), inputs_.mesh),
       directory_(spec.run.dir),
       parameters_(plan::parameter_specs_of_rank(inputs_.model_config, inputs_.mesh, groups_.world().rank()),
-                  tensor_options(spec, world.device()), {.dense = inputs_.mesh.dp, .experts = inputs_.mesh.edp}),
+                  tensor_options(spec, world.device()), plan::sharers_of(inputs_.mesh)),
       stats_({.num_sources = static_cast<std::int64_t>(inputs_.mixture->sources().size()),
               .num_layers = inputs_.model_config.num_layers,
               .num_experts = inputs_.model_config.num_experts},

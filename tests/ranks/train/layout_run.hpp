@@ -1,5 +1,5 @@
 // A small model trained over any layout of any group of ranks, on sequences that depend on nothing but step and number:
-// what the layout, reshard and traffic tests compare.
+// what the layout, reshard, traffic and memory tests compare.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -18,6 +18,7 @@
 #include "model/model.hpp"
 #include "optim/adamw.hpp"
 #include "parallel/regions.hpp"
+#include "plan/traffic.hpp"
 
 namespace osler::train {
 
@@ -50,39 +51,47 @@ inline plan::Mesh mesh_of(std::int64_t world, std::int64_t tp, std::int64_t ep) 
   return {.world = world, .tp = tp, .dp = world / tp, .ep = ep, .edp = world / ep};
 }
 
-/// One micro-batch: one sequence of three documents.
+/// One micro-batch: one sequence of three documents, as long as the model allows.
 struct Sequence {
   at::Tensor tokens, labels, positions;
   model::AttentionLayout layout;
 };
 
-inline Sequence sequence(std::int64_t step, std::int64_t number) {
-  const at::Tensor at = at::arange(kLength + 1, at::kLong);
-  const at::Tensor all = (at * at * 7 + at * 5 + number * 31 + step * 17).remainder(96);
+inline Sequence sequence(const config::ModelConfig& config, std::int64_t step, std::int64_t number) {
+  const std::int64_t length = config.max_position_embeddings, first = length * 7 / 24, second = length * 12 / 24;
+  const at::Tensor at = at::arange(length + 1, at::kLong);
+  const at::Tensor all = (at * at * 7 + at * 5 + number * 31 + step * 17).remainder(config.vocab_size);
   Sequence result;
-  result.tokens = all.narrow(0, 0, kLength).contiguous();
-  result.labels = all.narrow(0, 1, kLength).clone();
+  result.tokens = all.narrow(0, 0, length).contiguous();
+  result.labels = all.narrow(0, 1, length).clone();
   std::vector<at::Tensor> positions;
-  for (const auto& [begin, length] : {std::pair<std::int64_t, std::int64_t>{0, 7}, {7, 12}, {19, 5}}) {
-    result.layout.segments.push_back({.begin = begin, .length = length});
-    positions.push_back(at::arange(length, at::kLong));
-    result.labels[begin + length - 1] = loss::kIgnoreLabel;
+  std::int64_t begin = 0;
+  for (const std::int64_t document : {first, second, length - first - second}) {
+    result.layout.segments.push_back({.begin = begin, .length = document});
+    positions.push_back(at::arange(document, at::kLong));
+    begin += document;
+    result.labels[begin - 1] = loss::kIgnoreLabel;
   }
-  result.layout.num_rows = kLength;
+  result.layout.num_rows = length;
   result.positions = at::cat(positions);
   return result;
 }
+
+constexpr config::RouterOptions kRouter{.aux_coefficient = 0.02, .z_coefficient = 1e-3};
 
 class LayoutRun {
  public:
   /// Over `groups`, which outlive this: `num_sequences` micro-batches a step, dealt over dp.
   LayoutRun(const config::ModelConfig& config, const comm::MeshGroups& groups, config::Recompute recompute,
-            at::ScalarType type, std::int64_t num_sequences)
+            at::ScalarType type, std::int64_t num_sequences, const config::RouterOptions& router = kRouter)
       : config_(config),
         groups_(groups),
         num_sequences_(num_sequences),
+        recompute_(recompute),
+        router_(router),
+        rows_to_P_(static_cast<std::size_t>(groups.ep().size())),
         store_(plan::parameter_specs_of_rank(config, groups.mesh(), groups.world().rank()),
-               at::TensorOptions().dtype(type), {.dense = groups.mesh().dp, .experts = groups.mesh().edp}) {
+               at::TensorOptions().dtype(type), plan::sharers_of(groups.mesh())) {
     model::initialize(store_, config, 3);
     store_.allocate_grad();
     model_ = std::make_unique<model::Model>(config, store_, recompute, groups);
@@ -91,7 +100,19 @@ class LayoutRun {
 
   optim::AdamW& optimizer() { return *optimizer_; }
   parallel::ParameterStore& parameters() { return store_; }
-  std::int64_t rows_sent() const { return rows_sent_; }  ///< to experts of other ranks, so far, forward once
+  /// Rows so far to the experts of each ep rank, forward once.
+  const std::vector<std::int64_t>& rows_to() const { return rows_to_P_; }
+  /// What osler plan would be told of this run.
+  plan::ForecastInput forecast_input() const {
+    plan::ForecastInput input;
+    input.model = config_;
+    input.data.sequence_length = config_.max_position_embeddings;
+    input.data.global_batch = num_sequences_;
+    input.parallel = {.tp = groups_.mesh().tp, .ep = groups_.mesh().ep, .dtype = precision(), .recompute = recompute_};
+    input.router = router_;
+    input.cluster.gpu = "cpu";
+    return input;
+  }
 
   /// One whole step. -> the objective, the same on all ranks
   double step(std::int64_t step) {
@@ -113,7 +134,7 @@ class LayoutRun {
     const std::function<void(std::int64_t)> start = [this](std::int64_t layer) { optimizer_->start_reduction(layer); };
     double objective = 0;
     for (std::int64_t i = first; i < first + num_local; ++i) {
-      const Sequence row = sequence(step, i);
+      const Sequence row = sequence(config_, step, i);
       const bool starts = overlap && i + 1 == first + num_local;
       const auto output = model_->forward(row.tokens, row.positions, row.layout, {}, starts ? start : nullptr);
       const at::Tensor total = compute_loss(output, row);
@@ -148,22 +169,35 @@ class LayoutRun {
 
  private:
   at::Tensor compute_loss(const model::ModelOutput& output, const Sequence& row) {
-    const double token_scale = 1.0 / static_cast<double>(num_sequences_ * (kLength - 3));
+    const double token_scale = 1.0 / static_cast<double>(num_sequences_ * (config_.max_position_embeddings - 3));
     const auto token = loss::cross_entropy(output.hidden_RD, model_->head(), row.labels, token_scale, groups_.tp());
     if (!config_.is_mixture) return token.scaled;
     for (const at::Tensor& expert : output.router.expert_RK) {
-      const at::Tensor owner = at::div(expert, config_.num_experts / groups_.ep().size(), "floor");
-      rows_sent_ += owner.ne(groups_.ep().rank()).sum().item<std::int64_t>();
+      const at::Tensor owner = at::div(expert, config_.num_experts / groups_.ep().size(), "floor").view(-1);
+      const at::Tensor rows = at::bincount(owner, {}, groups_.ep().size());
+      for (std::size_t p = 0; p < rows_to_P_.size(); ++p)
+        rows_to_P_[p] += rows[static_cast<std::int64_t>(p)].item<std::int64_t>();
     }
     const auto router = loss::router_loss(output.router.logits_RE, output.router.expert_RK, config_.num_experts,
-                                          config_.top_k, config::AuxLoss::hf, true, groups_.tp());
-    return token.scaled + (0.02 * router.aux + 1e-3 * router.z) / static_cast<double>(num_sequences_);
+                                          config_.top_k, router_.aux_loss, router_.z_coefficient > 0, groups_.tp());
+    at::Tensor total = token.scaled;
+    const double scale = 1.0 / static_cast<double>(num_sequences_);
+    if (router.aux.defined()) total = total + router.aux * (router_.aux_coefficient * scale);
+    if (router.z.defined()) total = total + router.z * (router_.z_coefficient * scale);
+    return total;
+  }
+
+  config::Precision precision() const {
+    const auto type = store_.parameters().front().data.scalar_type();
+    return type == at::kDouble  ? config::Precision::fp64
+           : type == at::kFloat ? config::Precision::fp32
+                                : config::Precision::bf16;
   }
 
   at::Tensor logits(const at::Tensor& hidden_RD) const {
     const at::NoGradGuard no_grad;
     const at::Tensor local = parallel::gather_rows(hidden_RD, groups_.tp()).mm(model_->head().data.t());
-    at::Tensor all = at::zeros({kLength, config_.vocab_size}, local.options());
+    at::Tensor all = at::zeros({config_.max_position_embeddings, config_.vocab_size}, local.options());
     all.narrow(1, model_->head().spec.offset[0], local.size(1)).copy_(local);
     groups_.tp().all_reduce(all, comm::ReduceOp::sum);
     return all;
@@ -204,7 +238,9 @@ class LayoutRun {
   config::ModelConfig config_;
   const comm::MeshGroups& groups_;
   std::int64_t num_sequences_;
-  std::int64_t rows_sent_ = 0;
+  config::Recompute recompute_;
+  config::RouterOptions router_;
+  std::vector<std::int64_t> rows_to_P_;
   parallel::ParameterStore store_;
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<optim::AdamW> optimizer_;

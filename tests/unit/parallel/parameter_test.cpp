@@ -81,9 +81,9 @@ TEST(ParameterStore, BucketsTileTheBuffersByLayerKindAndDecay) {
   const auto& buckets = store.buckets();
   ASSERT_EQ(buckets.size(), 7u);
   std::int64_t end = 0;
-  for (const Bucket& bucket : buckets) {
+  for (const plan::Bucket& bucket : buckets) {
     EXPECT_EQ(bucket.begin, end);
-    EXPECT_EQ(bucket.size % (ParameterStore::kAlignment * (bucket.is_expert ? 2 : 4)), 0);
+    EXPECT_EQ(bucket.size % (plan::kAlignment * (bucket.is_expert ? 2 : 4)), 0);
     end += bucket.size;
   }
   EXPECT_EQ(end, store.num_elements());

@@ -50,27 +50,43 @@ TEST(Traffic, OfTensorParallelBlocks) {
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "attention"), micro_batches * 2 * 5 * gather);
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "feed-forward"), micro_batches * 2 * 5 * gather);
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "loss"), micro_batches * (2 * gather + 16 * 4 + 32 * 4));
-  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "norms and routers", Moved::gradients), 5 * 16 * 4);
-  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "shared keys and values", Moved::gradients), 0);
+  // The norms, of 16 elements each, with the gaps between them.
+  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "shared parameters", Moved::gradients), (4 * 64 + 16) * 4);
   input.parallel.recompute = config::Recompute::full;
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "attention"), micro_batches * 2 * 7 * gather);
   input.parallel.recompute = config::Recompute::selective;
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "attention"), micro_batches * 2 * 5 * gather);
   input.parallel.dtype = config::Precision::fp64;
   EXPECT_EQ(bytes_of(input, 4, Axis::tp, "loss"), micro_batches * (2 * 4 * gather + 16 * 8 + 32 * 8));
-  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "norms and routers", Moved::gradients), 5 * 16 * 8);
+  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "shared parameters", Moved::gradients), (4 * 64 + 16) * 8);
 }
 
 TEST(Traffic, OfKeyValueHeadsThatSeveralRanksHold) {
   ForecastInput input = tiny(false);
   input.parallel.tp = 4;  // twice the key-value heads
-  // Each rank holds one head of 4 x 16 for k and for v in both layers, and so does one other.
-  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "shared keys and values", Moved::gradients), 2 * 2 * 4 * 16 * 4);
+  // Each rank holds one head of 4 x 16 for k and for v in both layers, and so does one other; norms are on all four.
+  EXPECT_EQ(bytes_of(input, 4, Axis::tp, "shared parameters", Moved::gradients),
+            2 * (2 * 4 * 16) * 4 + 2.0 * 3 / 4 * (4 * 64 + 16) * 4);
   const RankShare share = share_of_rank(input.model, build_mesh(4, input.model, input.parallel, input.data));
-  EXPECT_EQ(share.kv_replicas, 2);
-  EXPECT_EQ(share.shared_kv, 2 * 2 * 4 * 16);
-  const std::int64_t attention = 2 * (2 * 16 * 16 / 4) + share.shared_kv;  // q and o cut by four
-  EXPECT_EQ(share.dense, attention + 2 * (3 * 16 * 12 / 4) + 2 * (40 * 16 / 4) + 5 * 16);
+  ASSERT_EQ(share.replicated.size(), 3u);
+  EXPECT_EQ(share.replicated[0].replicas, 2);
+  EXPECT_EQ(share.replicated[0].size, 2 * 4 * 16);
+  EXPECT_EQ(share.replicated[2].replicas, 4);
+}
+
+TEST(Traffic, OfRouterLossesIsOneSumAMicroBatch) {
+  ForecastInput input = tiny(true);
+  input.parallel.tp = 2;
+  const auto bytes = [&](config::AuxLoss aux, double z) {
+    input.router.aux_loss = aux, input.router.z_coefficient = z;
+    return bytes_of(input, 2, Axis::tp, "router losses");
+  };
+  const double micro_batches = 8;
+  EXPECT_EQ(bytes(config::AuxLoss::hf, 0), micro_batches * 2 * 4 * 4);
+  EXPECT_EQ(bytes(config::AuxLoss::hf, 1), micro_batches * (2 * 4 + 1) * 4);
+  EXPECT_EQ(bytes(config::AuxLoss::megatron, 0), micro_batches * 2 * 2 * 4 * 4);
+  EXPECT_EQ(bytes(config::AuxLoss::off, 1), micro_batches * 4);
+  EXPECT_EQ(bytes(config::AuxLoss::off, 0), 0);
 }
 
 TEST(Traffic, OfExperts) {
@@ -98,7 +114,8 @@ TEST(Traffic, OfReplicasOnceAStep) {
   input.parallel.ep = 2;
   const Mesh mesh = build_mesh(4, input.model, input.parallel, input.data);
   const RankShare share = share_of_rank(input.model, mesh);
-  EXPECT_EQ(share.experts, 2 * 2 * 3 * 16 * 12);
+  EXPECT_EQ(share.experts, 2 * 2 * 3 * 16 * 12);  // as it is, a multiple of 2 * 64
+  EXPECT_EQ(share.dense % (4 * 64), 0);
   const auto dense = static_cast<double>(share.dense), experts = static_cast<double>(share.experts);
   EXPECT_EQ(bytes_of(input, 4, Axis::dp, "dense", Moved::gradients), 3 * dense / 4 * 4);
   EXPECT_EQ(bytes_of(input, 4, Axis::dp, "dense", Moved::weights), 3 * dense / 4 * 2);
