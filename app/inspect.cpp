@@ -1,5 +1,5 @@
 // osler inspect: what is in a checkpoint, run, Hugging Face directory, token shard or table. With --verify every sum is
-// checked. No MPI, no GPU; results on stdout. Shards and tables have files of their own.
+// checked. No MPI, no GPU; results on stdout. Shards, tables and the comparison of two have files of their own.
 #include <filesystem>
 #include <iostream>
 
@@ -21,12 +21,20 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* kUsage =
-    "usage: osler inspect PATH [--verify]\n\n"
-    "PATH: a folder of token shards, a checkpoint, a run, a Hugging Face model directory or an evaluation's folder, "
-    "or\n"
-    "a file of one of them (.h5, .json, .jsonl, .csv). --verify reads everything and checks every sum; it exits with "
-    "4\n"
-    "for a damaged checkpoint and 3 for a damaged shard or model.\n";
+    R"(usage: osler inspect PATH [--verify]
+       osler inspect A B [--require-equal] [--verify]
+
+PATH: a folder of token shards, a checkpoint, a run, a Hugging Face model directory or an evaluation's folder, or a file
+of one of them (.h5, .json, .jsonl, .csv). --verify reads everything and checks every sum; it exits with 4 for a damaged
+checkpoint and 3 for a damaged shard or model.
+
+A B: compares two checkpoints, runs (of each the newest checkpoint) or Hugging Face model directories tensor by tensor,
+whatever layout wrote them, and the run state of two checkpoints. Equal means bit for bit. Prints what differs: the
+largest |a-b| of an element, ||a-b||/||b|| of the tensor, how many elements; the last line is the verdict. Where only one
+of the two holds optimizer state, weights alone are compared: its fp32 masters, rounded to the other's dtype. Keys of the
+run's configuration are shown but do not count. --require-equal exits with 3 when tensors, model or run state differ;
+--verify checks the sums of checkpoints before.
+)";
 
 std::string or_none(const std::string& text) {
   return text.empty() ? "-" : text;
@@ -196,26 +204,35 @@ void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) 
 }
 
 ExitCode inspect(const Arguments& arguments) {
-  std::string path;
+  std::vector<std::string> paths;
   Depth depth = Depth::contents;
+  Equality equality = Equality::reported;
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") {
       std::cout << kUsage;
       return ExitCode::done;
     }
-    if (argument == "--verify") {
+    if (argument == "--verify")
       depth = Depth::verify;
-    } else if (argument.empty() || argument.front() == '-' || !path.empty()) {
+    else if (argument == "--require-equal")
+      equality = Equality::required;
+    else if (argument.empty() || argument.front() == '-' || paths.size() == 2)
       throw ConfigError("unexpected '", argument, "'\n", kUsage);
-    } else {
-      path = argument;
-    }
+    else
+      paths.push_back(argument);
   }
-  if (path.empty()) throw ConfigError("no PATH\n", kUsage);
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  std::error_code error;
-  if (!fs::exists(path, error)) throw DataError("'", path, "' does not exist");
-  fs::is_directory(path, error) ? inspect_folder(path, depth) : inspect_file(path, depth);
+  if (paths.empty()) throw ConfigError("no PATH\n", kUsage);
+  if (equality == Equality::required && paths.size() == 1)
+    throw ConfigError("--require-equal needs two paths\n", kUsage);
+  for (std::string& path : paths) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    std::error_code error;
+    if (!fs::exists(path, error)) throw DataError("'", path, "' does not exist");
+  }
+  if (paths.size() == 2)
+    compare(paths[0], paths[1], depth, equality);
+  else
+    fs::is_directory(paths[0]) ? inspect_folder(paths[0], depth) : inspect_file(paths[0], depth);
   return ExitCode::done;
 }
 

@@ -17,6 +17,12 @@ void inspect_token_folder(const std::string& path, Depth depth);  ///< every sha
 void inspect_tokenize_report(const std::string& path, Depth depth);
 void inspect_shard(const std::string& path, Depth depth);
 
+// Two of them (inspect_compare.cpp)
+enum class Equality { reported, required };
+/// Compares two sets of tensors, each a checkpoint, a run (its newest checkpoint) or a Hugging Face directory, and what
+/// else checkpoints hold. Throws DataError when they differ and equality is required.
+void compare(const std::string& a, const std::string& b, Depth depth, Equality equality);
+
 // Tables (inspect_tables.cpp)
 void inspect_hdf5(const std::string& path, Depth depth);  ///< a shard, or its datasets
 void inspect_csv(const std::string& path);

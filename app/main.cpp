@@ -30,7 +30,7 @@ const std::vector<Verb>& verbs() {
       {"pretrain", "train on a mixture of token shards", pretrain, nullptr},
       {"evaluate", "score a model on benchmarks", evaluate, nullptr},
       {"plan", "shapes, memory, time and checkpoint size of a run, without running it", nullptr, plan},
-      {"inspect", "what is in a token shard, checkpoint or table", nullptr, inspect},
+      {"inspect", "what is in a token shard, checkpoint or table; how two checkpoints differ", nullptr, inspect},
   };
   return list;
 }

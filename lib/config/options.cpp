@@ -144,6 +144,8 @@ std::vector<Field> fields_of(ParallelOptions& o) {
   f.whole("ep", o.ep, at_least<std::int64_t>(1), "ranks", "expert-parallel size");
   f.choice("dtype", o.dtype, all(kPrecisions), "of weights and activations; bf16 keeps fp32 masters");
   f.choice("recompute", o.recompute, all(kRecomputes), "what the backward pass computes again to save memory");
+  f.flag("overlap_reduction", o.overlap_reduction,
+         "sum a layer's gradients over ranks while backward goes on below it; off: after backward");
   return f.take();
 }
 

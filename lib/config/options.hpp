@@ -94,6 +94,7 @@ struct ParallelOptions {
   std::int64_t ep = 1;
   Precision dtype = Precision::bf16;
   Recompute recompute = Recompute::selective;
+  bool overlap_reduction = true;
 };
 
 struct OptimOptions {

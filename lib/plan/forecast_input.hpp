@@ -9,7 +9,8 @@ namespace osler::plan {
 /// How a trainer hides communication. The defaults are ours; tests describe other systems with it, from their
 /// documents, to set the forecast against their published figures.
 struct Practice {
-  bool overlaps_gradients = true;  ///< their reduction runs beside the backward pass of the last micro-batch
+  bool overlaps_gradients = true;  ///< their reduction runs beside the backward pass of the last micro-batch,
+                                   ///< unless parallel.overlap_reduction is off
   bool overlaps_weights = false;   ///< the gathering of updated weights runs beside the next forward pass
   bool overlaps_tensor = false;    ///< tp collectives run beside the GEMMs that need them
   bool shards_weights = false;     ///< FSDP: weights gathered twice, gradients reduced once in every micro-batch

@@ -135,6 +135,7 @@ double exposed_seconds(double seconds, double window, double parts) {
 void add_communication(const ForecastInput& input, const Mesh& mesh, const Rates& rates, const KernelTime& kernels,
                        StepTime& step) {
   const Practice& practice = input.practice;
+  const bool overlaps_gradients = practice.overlaps_gradients && input.parallel.overlap_reduction;
   const double parts = count(input.model.num_layers + 1), steps = count(mesh.accumulation_steps);
   const double micro_batch = kernels.total_s() * rates.step_over_kernels;
   // Backward takes two of three parts of a micro-batch. Sharded weights move in every one, others once a step.
@@ -151,7 +152,7 @@ void add_communication(const ForecastInput& input, const Mesh& mesh, const Rates
       const bool hidden = practice.overlaps_tensor && item.moved == Moved::activations;
       step.tensor_s += hidden ? exposed_seconds(seconds, kernels.gemm_s * steps, count(mesh.tp)) : seconds;
     } else if (item.moved == Moved::gradients) {
-      step.gradients_s += practice.overlaps_gradients ? exposed_seconds(seconds, backward, parts) : seconds;
+      step.gradients_s += overlaps_gradients ? exposed_seconds(seconds, backward, parts) : seconds;
     } else {
       step.weights_s += practice.overlaps_weights ? exposed_seconds(seconds, forward, parts) : seconds;
     }

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "config/strict_json.hpp"
 
 namespace osler::train {
 
@@ -51,22 +52,9 @@ std::string shown(const std::map<std::string, std::string>& values, const std::s
 }
 
 nlohmann::json architecture(const std::string& model_config) {
-  auto config = nlohmann::json::parse(model_config);
+  auto config = config::parse_strict_json(model_config, "the model's config.json");
   for (const char* key : kProvenanceKeys) config.erase(key);
   return config;
-}
-
-std::string model_differences(const std::string& stored_text, const std::string& current_text) {
-  const auto stored = architecture(stored_text);
-  const auto current = architecture(current_text);
-  std::string text;
-  for (const auto& [key, value] : current.items())
-    if (!stored.contains(key) || stored[key] != value)
-      text += text_of("\n  model ", key, ": ", stored.contains(key) ? stored[key].dump() : "(absent)", " -> ",
-                      value.dump());
-  for (const auto& [key, value] : stored.items())
-    if (!current.contains(key)) text += text_of("\n  model ", key, ": ", value.dump(), " -> (absent)");
-  return text;
 }
 
 }  // namespace
@@ -85,10 +73,24 @@ std::vector<std::string> differences(const std::string& stored_ini, const std::s
   return lines;
 }
 
+std::vector<std::string> model_differences(const std::string& stored_config, const std::string& current_config) {
+  const auto stored = architecture(stored_config);
+  const auto current = architecture(current_config);
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : current.items())
+    if (!stored.contains(key) || stored[key] != value)
+      lines.push_back(
+          text_of("model ", key, ": ", stored.contains(key) ? stored[key].dump() : "(absent)", " -> ", value.dump()));
+  for (const auto& [key, value] : stored.items())
+    if (!current.contains(key)) lines.push_back(text_of("model ", key, ": ", value.dump(), " -> (absent)"));
+  return lines;
+}
+
 void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
                       RouterLosses router_losses, const std::string& directory) {
   const std::vector<std::string> changed = differences(stored.run_config, expected.run_config);
-  std::string problems = model_differences(stored.model_config, expected.model_config);
+  std::string problems;
+  for (const auto& line : model_differences(stored.model_config, expected.model_config)) problems += "\n  " + line;
   if (stored.dtype != expected.dtype) problems += text_of("\n  parallel.dtype: ", stored.dtype, " -> ", expected.dtype);
   if (stored.data_fingerprint != expected.data_fingerprint || stored.seed != expected.seed) {
     problems +=

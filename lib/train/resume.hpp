@@ -20,4 +20,8 @@ void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunS
 /// second; keys that only one has show as "(absent)".
 std::vector<std::string> differences(const std::string& stored_ini, const std::string& current_ini);
 
+/// The same for two config.json texts: "model hidden_size: 32 -> 64" for every key of the architecture; keys in which
+/// savers of one model differ do not count. Throws DataError when one is not JSON.
+std::vector<std::string> model_differences(const std::string& stored_config, const std::string& current_config);
+
 }  // namespace osler::train

@@ -22,7 +22,8 @@ Trainer::State Trainer::take_step() {
   const GlobalBatch batch = next_global_batch();
   for (const data::Batch& micro_batch : batch.micro_batches) {
     const bool is_last = &micro_batch == &batch.micro_batches.back();
-    const ForwardPass pass = forward(micro_batch, is_last ? start_reduction_ : nullptr);
+    const bool starts_reduction = is_last && spec_.parallel.overlap_reduction;
+    const ForwardPass pass = forward(micro_batch, starts_reduction ? start_reduction_ : nullptr);
     const at::Tensor loss = compute_loss(pass, batch);
     backward(loss);
   }

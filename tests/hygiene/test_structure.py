@@ -211,7 +211,7 @@ VERB_KEYS = {
     "convert": "convert.input convert.output convert.dtype",
     "pretrain": "run.dir run.seed run.steps run.stop_at_step run.log_every run.max_hours run.threads run.peer_timeout_s run.trace model.from model.config data.source "
                 "data.validation data.validate_every data.sequence_length data.global_batch data.micro_batch data.cross_document parallel.tp "
-                "parallel.ep parallel.dtype parallel.recompute optim.learning_rate optim.min_learning_rate optim.warmup_steps optim.schedule "
+                "parallel.ep parallel.dtype parallel.recompute parallel.overlap_reduction optim.learning_rate optim.min_learning_rate optim.warmup_steps optim.schedule "
                 "optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.clip_norm router.aux_loss router.aux_coefficient "
                 "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.async cluster.gpu cluster.gpus_per_node "
                 "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "

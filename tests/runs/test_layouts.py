@@ -79,27 +79,36 @@ def test_same_layout_resumes_bit_for_bit(world, tmp_path):
         osler_run.without_timing(osler_run.read_metrics(tmp_path / "unbroken"))
 
 
+def reductions_beside_backward(trace):
+    """(reductions, backward passes) that overlap in time, of one rank's trace."""
+    events = [event for event in json.loads(trace.read_text()) if event["ph"] == "X"]  # the others are names
+    assert {"forward", "backward", "loss", "optimizer"} <= {event["name"] for event in events}
+
+    def spans(name):
+        return [(event["ts"], event["ts"] + event["dur"]) for event in events if name in event["name"]]
+
+    assert spans("reduce_scatter")
+    return [(reduction, one) for reduction in spans("reduce_scatter") for one in spans("backward")
+            if reduction[0] < one[1] and one[0] < reduction[1]]
+
+
 def test_reductions_run_beside_backward(world, tmp_path):
-    """The trace shows gradients of upper layers being reduced while backward goes on below: a model large enough for
-    backward to take some tens of milliseconds."""
+    """The trace shows gradients of upper layers being reduced while backward goes on below, unless they may not be: on a
+    model large enough for backward to take some tens of milliseconds."""
     config = tmp_path / "config.json"
     config.write_text(json.dumps(osler_run.model_config(hidden_size=256, intermediate_size=1024, num_hidden_layers=4)))
-    world.pretrain(tmp_path / "run", ranks=2, run__steps=6, run__trace=tmp_path / "trace", model__config=config,
-                   data__sequence_length=128, data__global_batch=8, data__micro_batch=4, checkpoint__interval_steps=100)
-    for rank in range(2):
-        events = [event for event in json.loads((tmp_path / f"trace.rank_{rank:05d}.json").read_text())
-                  if event["ph"] == "X"]
-        assert {event["pid"] for event in events} == {rank}
-        names = {event["name"] for event in events}
-        assert {"forward", "backward", "loss", "optimizer"} <= names
-
-        def spans(name):
-            return [(event["ts"], event["ts"] + event["dur"]) for event in events if name in event["name"]]
-
-        backward = spans("backward")
-        beside = [reduction for reduction in spans("reduce_scatter") for one in backward
-                  if reduction[0] < one[1] and one[0] < reduction[1]]
-        assert len(beside) >= 6, f"rank {rank}: {len(beside)} reductions beside {len(backward)} backward passes of 6 steps"
+    shape = {"ranks": 2, "run__steps": 6, "model__config": config, "data__sequence_length": 128, "data__global_batch": 8,
+             "data__micro_batch": 4, "checkpoint__interval_steps": 100}
+    for overlap in ("on", "off"):
+        world.pretrain(tmp_path / overlap, run__trace=tmp_path / f"trace-{overlap}", parallel__overlap_reduction=overlap,
+                       **shape, **options(world))
+        name = f"rank_{rank:05d}.json"
+        events = json.loads((tmp_path / f"trace-on.{name}").read_text())
+        assert {event["ph"] for event in events} == {"M", "X"} and {event["pid"] for event in events} == {rank}
+        assert len(reductions_beside_backward(tmp_path / f"trace-on.{name}")) >= 6, "6 steps of 4 layers"
+        assert not reductions_beside_backward(tmp_path / f"trace-off.{name}")
+    assert osler_run.without_timing(osler_run.read_metrics(tmp_path / "on")) == \
+        osler_run.without_timing(osler_run.read_metrics(tmp_path / "off")), "the same sums in the same order"
 
 
 @pytest.mark.parametrize("key, odd_one, what", [

@@ -95,6 +95,10 @@ TEST(StepTime, HidesWhatTheTrainerOverlaps) {
   const StepTime ours = time_of(input, 64);
   input.practice.overlaps_gradients = false;
   EXPECT_GT(time_of(input, 64).gradients_s, ours.gradients_s);
+  input.practice.overlaps_gradients = true;
+  input.parallel.overlap_reduction = false;
+  EXPECT_GT(time_of(input, 64).gradients_s, ours.gradients_s);
+  input.parallel.overlap_reduction = true;
   input.practice = {.overlaps_weights = true};
   EXPECT_LT(time_of(input, 64).weights_s, ours.weights_s);
   input.cluster.network_gbytes_per_s = 0.5;  // too slow to hide

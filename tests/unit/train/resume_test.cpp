@@ -39,6 +39,14 @@ TEST(Differences, NamesEveryKeyOnceWithBothValues) {
   EXPECT_THAT(differences(state().run_config, state().run_config), IsEmpty());
 }
 
+TEST(ModelDifferences, LeavesOutWhatSaversWriteDifferently) {
+  const std::string stored = R"({"hidden_size": 32, "rope_theta": 1e4, "torch_dtype": "float32"})";
+  EXPECT_THAT(model_differences(stored, R"({"hidden_size": 64, "dtype": "bfloat16"})"),
+              ElementsAre("model hidden_size: 32 -> 64", "model rope_theta: 10000.0 -> (absent)"));
+  EXPECT_THAT(model_differences(stored, stored), IsEmpty());
+  EXPECT_THROW(model_differences(stored, "{"), DataError);
+}
+
 TEST(RequireSameRun, AcceptsWhatDoesNotChangeTheRun) {
   auto current = state();
   EXPECT_EQ(complaint(current), "");
