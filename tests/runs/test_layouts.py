@@ -102,6 +102,7 @@ def test_reductions_run_beside_backward(world, tmp_path):
     for overlap in ("on", "off"):
         world.pretrain(tmp_path / overlap, run__trace=tmp_path / f"trace-{overlap}", parallel__overlap_reduction=overlap,
                        **shape, **options(world))
+    for rank in range(2):
         name = f"rank_{rank:05d}.json"
         events = json.loads((tmp_path / f"trace-on.{name}").read_text())
         assert {event["ph"] for event in events} == {"M", "X"} and {event["pid"] for event in events} == {rank}
