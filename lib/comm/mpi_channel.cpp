@@ -9,13 +9,12 @@
 
 #include "base/error.hpp"
 #include "comm/watchdog.hpp"
+#include "plan/collective.hpp"
 
 namespace osler::comm {
 namespace {
 
 constexpr int kTag = 1;
-/// Bytes received per round of a reduction, over all peers: small enough to be added while still in cache.
-constexpr std::int64_t kRoundBytes = std::int64_t{4} << 20;
 /// ATen spreads longer operations over threads: those of a thread that works beside the computing ones stay below.
 constexpr std::int64_t kSerialElements = std::int64_t{1} << 14;
 /// A thread that works beside the computing ones pauses between looks, an eighth of the time it has waited already:
@@ -169,7 +168,7 @@ void MpiChannel::exchange(const std::vector<Bytes>& to, const std::vector<Bytes>
 void MpiChannel::reduce_range(const at::Tensor& into, const at::Tensor& full, const std::vector<plan::Range>& ranges,
                               ReduceOp op) const {
   const auto width = static_cast<std::int64_t>(full.element_size());
-  const std::int64_t round = std::max<std::int64_t>(1, kRoundBytes / width / size_);
+  const std::int64_t round = std::max<std::int64_t>(1, plan::kInboxBytes / width / size_);
   const std::int64_t block = waiting_ == Waiting::at_once ? round : kSerialElements;
   std::int64_t longest = 0;
   for (const auto& range : ranges) longest = std::max(longest, range.size());

@@ -7,6 +7,9 @@
 
 namespace osler::plan {
 
+/// What a reduction over MPI receives from all peers in one round: small enough to be added while still in cache.
+constexpr std::int64_t kInboxBytes = std::int64_t{4} << 20;
+
 /// n ranks, each with a shard of `shard_bytes`: every rank sends a shard n - 1 times. A reduce-scatter sends the same.
 double gather_bytes(std::int64_t num_ranks, double shard_bytes);
 /// A reduce-scatter and an all-gather of an even split of `count` elements: the others' parts are sent to be summed,

@@ -15,8 +15,8 @@ struct MemoryItem {
   std::string formula;
 };
 
-/// Weights, gradients, optimizer, activations, backward workspace, communication buffers, loss and, on a GPU, the
-/// runtime; of the rank whose experts get input.imbalance times the mean of rows.
+/// Weights, gradients, optimizer, activations, the workspace of the fullest moment of a step and, on a GPU, the
+/// runtime; of the rank whose experts get input.imbalance times the mean of rows. docs/design.md, "Memory".
 std::vector<MemoryItem> memory_of_rank(const ForecastInput& input, const Mesh& mesh);
 double total_bytes(const std::vector<MemoryItem>& items);
 

@@ -28,7 +28,8 @@ struct RankShare {
   std::int64_t dense = 0;    ///< reduced over dp
   std::int64_t experts = 0;  ///< reduced over edp
   std::int64_t dense_buckets = 0, expert_buckets = 0;
-  std::vector<Replicated> replicated;  ///< of the dense ones, what several tp ranks hold alike
+  std::int64_t dense_of_layer = 0, experts_of_layer = 0;  ///< one layer's buckets
+  std::vector<Replicated> replicated;                     ///< of the dense ones, what several tp ranks hold alike
   std::int64_t held() const { return dense + experts; }
   /// Whose masters and moments this rank holds.
   std::int64_t owned(const Mesh& mesh) const { return dense / mesh.dp + experts / mesh.edp; }

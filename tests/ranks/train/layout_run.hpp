@@ -89,7 +89,6 @@ class LayoutRun {
         num_sequences_(num_sequences),
         recompute_(recompute),
         router_(router),
-        rows_to_P_(static_cast<std::size_t>(groups.ep().size())),
         store_(plan::parameter_specs_of_rank(config, groups.mesh(), groups.world().rank()),
                at::TensorOptions().dtype(type), plan::sharers_of(groups.mesh())) {
     model::initialize(store_, config, 3);
@@ -100,8 +99,10 @@ class LayoutRun {
 
   optim::AdamW& optimizer() { return *optimizer_; }
   parallel::ParameterStore& parameters() { return store_; }
-  /// Rows so far to the experts of each ep rank, forward once.
-  const std::vector<std::int64_t>& rows_to() const { return rows_to_P_; }
+  /// This rank's rows for the experts of each ep rank, [.., ep]: one entry a layer of a micro-batch, in their order.
+  at::Tensor rows_to() const {
+    return rows_to_P_.empty() ? at::zeros({0, groups_.ep().size()}, at::kLong) : at::stack(rows_to_P_);
+  }
   /// What osler plan would be told of this run.
   plan::ForecastInput forecast_input() const {
     plan::ForecastInput input;
@@ -174,9 +175,7 @@ class LayoutRun {
     if (!config_.is_mixture) return token.scaled;
     for (const at::Tensor& expert : output.router.expert_RK) {
       const at::Tensor owner = at::div(expert, config_.num_experts / groups_.ep().size(), "floor").view(-1);
-      const at::Tensor rows = at::bincount(owner, {}, groups_.ep().size());
-      for (std::size_t p = 0; p < rows_to_P_.size(); ++p)
-        rows_to_P_[p] += rows[static_cast<std::int64_t>(p)].item<std::int64_t>();
+      rows_to_P_.push_back(at::bincount(owner, {}, groups_.ep().size()));
     }
     const auto router = loss::router_loss(output.router.logits_RE, output.router.expert_RK, config_.num_experts,
                                           config_.top_k, router_.aux_loss, router_.z_coefficient > 0, groups_.tp());
@@ -240,7 +239,7 @@ class LayoutRun {
   std::int64_t num_sequences_;
   config::Recompute recompute_;
   config::RouterOptions router_;
-  std::vector<std::int64_t> rows_to_P_;
+  std::vector<at::Tensor> rows_to_P_;
   parallel::ParameterStore store_;
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<optim::AdamW> optimizer_;

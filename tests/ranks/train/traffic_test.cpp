@@ -3,8 +3,6 @@
 // router's choice, so plan is told.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "plan/shard_table.hpp"
 #include "plan/traffic.hpp"
 #include "ranks/train/layout_run.hpp"
@@ -35,19 +33,12 @@ Bytes counted(const comm::MeshGroups& groups, const std::vector<plan::Replicated
 
 /// What this rank sent to other ep ranks and got from them.
 plan::RoutedRows routed_rows(const LayoutRun& run, comm::Group& ep) {
-  const std::vector<std::int64_t>& mine = run.rows_to();
-  const auto width = sizeof(std::int64_t);
-  const auto all = ep.all_gather_bytes(std::string(reinterpret_cast<const char*>(mine.data()), mine.size() * width));
-  plan::RoutedRows routed;
-  for (int p = 0; p < ep.size(); ++p) {
-    if (p == ep.rank()) continue;
-    std::int64_t received = 0;
-    std::memcpy(&received, all[static_cast<std::size_t>(p)].data() + static_cast<std::size_t>(ep.rank()) * width,
-                width);
-    routed.sent += static_cast<double>(mine[static_cast<std::size_t>(p)]);
-    routed.received += static_cast<double>(received);
-  }
-  return routed;
+  const at::Tensor rows_P = run.rows_to().sum(0);
+  at::Tensor rows_PP = at::empty({ep.size(), ep.size()}, at::kLong);  // by sender and receiver
+  ep.all_gather(rows_PP, rows_P);
+  const auto own = rows_P[ep.rank()].item<std::int64_t>();
+  return {.sent = static_cast<double>(rows_P.sum().item<std::int64_t>() - own),
+          .received = static_cast<double>(rows_PP.select(1, ep.rank()).sum().item<std::int64_t>() - own)};
 }
 
 void expect_step_as_planned(const config::ModelConfig& model, const comm::MeshGroups& groups,
