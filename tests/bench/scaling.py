@@ -115,9 +115,16 @@ class Job:
         self.osler_run.kill_tree(self.process)
         self.process.wait()
 
+    def metrics_rows(self):
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
     def peak_gb(self):
-        rows = [json.loads(line) for line in self.metrics.read_text().splitlines()]
-        return rows[-1]["memory_bytes"] / 1e9
+        return self.metrics_rows()[-1]["memory_bytes"] / 1e9
+
+    def fullest_rank(self):
+        """Rows of the fuller of two ranks of experts over the mean, over layers and steps: what the other waits for."""
+        loads = [load for row in self.metrics_rows() for load in row["router/load"]]
+        return statistics.mean(2 * max(sum(load[:len(load) // 2]), sum(load[len(load) // 2:])) / sum(load) for load in loads)
 
 
 def take_turns(jobs, options):
@@ -148,6 +155,7 @@ def compare(name, kind, dtype, options, folder, sides):
             jobs.append(Job(folder / side, folder / "config.json", folder.parent / "random.h5", dtype, ranks, keys))
         rounds = take_turns(jobs, options)
         memory = [job.peak_gb() for job in jobs]
+        fullest = f"   fullest rank of experts x{jobs[1].fullest_rank():.2f}" if "parallel.ep" in sides[1][2] else ""
     finally:
         for job in jobs:
             job.end()
@@ -156,7 +164,7 @@ def compare(name, kind, dtype, options, folder, sides):
     figures = "   ".join(f"{side} {tokens / statistics.median(one):7.1f} tokens/s {gb:5.2f} GB a rank"
                          for (side, _, _), one, gb in zip(sides, zip(*rounds), memory))
     noise = " and ".join(f"{statistics.median(job.others):.2f}" for job in jobs)
-    spread = "rounds " + " ".join(f"{ratio:.3f}" for ratio in ratios) + f"   others had {noise} cores"
+    spread = "rounds " + " ".join(f"{ratio:.3f}" for ratio in ratios) + f"   others had {noise} cores{fullest}"
     return statistics.median(ratios), (f"{kind:8} {dtype}  {figures}", spread)
 
 
