@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -27,8 +28,9 @@ def read_jsonl(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def make(output, *arguments):
-    return subprocess.run([sys.executable, QUICKSTART / "make_world.py", output, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+def make(output, *arguments, hash_seed="random"):
+    return subprocess.run([sys.executable, QUICKSTART / "make_world.py", output, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONHASHSEED": str(hash_seed)})
 
 
 def contents(folder):
@@ -53,6 +55,9 @@ def test_same_seed_same_bytes_other_seed_other_world(tmp_path):
     for name, seed in {"one": 7, "two": 7, "three": 8}.items():
         assert make(tmp_path / name, "--seed", seed, "--documents", 50).returncode == 0
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    for hash_seed in range(1, 7):  # Python orders sets of strings by it
+        assert make(tmp_path / f"hash_{hash_seed}", "--seed", 7, "--documents", 50, hash_seed=hash_seed).returncode == 0
+        assert contents(tmp_path / f"hash_{hash_seed}") == contents(tmp_path / "one"), f"PYTHONHASHSEED={hash_seed}"
     assert contents(tmp_path / "one")["exam/test.jsonl"] != contents(tmp_path / "three")["exam/test.jsonl"]
 
 

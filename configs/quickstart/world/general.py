@@ -210,7 +210,7 @@ def _build_questions(random, bound):
     statements, pairs = [], []
     for question, answer, statement in random.sample(QUESTIONS, random.between(2, 4)):
         own = dict(bound)
-        for slot in set(_SLOT.findall(question + statement)) - {"answer"}:
+        for slot in sorted(set(_SLOT.findall(question + statement)) - {"answer"}):
             own[slot] = bound.get(slot) or _fill(random, random.choice(SLOTS[slot]), bound)
         own["answer"] = _fill(random, answer, bound)
         statements.append(sentence_case(_fill(random, statement, own)))
