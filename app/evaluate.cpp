@@ -38,18 +38,6 @@ void print_once(comm::World& world, const std::string& text) {
   if (world.host().rank() == 0) std::cout << text << std::flush;
 }
 
-DType dtype_of(config::Precision precision) {
-  switch (precision) {
-    case config::Precision::fp64:
-      return DType::fp64;
-    case config::Precision::fp32:
-      return DType::fp32;
-    case config::Precision::bf16:
-      return DType::bf16;
-  }
-  throw InternalError("unknown precision");
-}
-
 Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
   Subject subject;
   comm::agree_after(world.host(), [&] {
@@ -99,7 +87,8 @@ eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, con
 void score_and_write(const EvaluateSpec& spec, Subject& subject, eval::RunIdentity identity, comm::World& world) {
   const Stopwatch since_start;
   const at::TensorOptions options =
-      at::TensorOptions(world.device()).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
+      at::TensorOptions(world.device())
+          .dtype(comm::scalar_type_of(dtype_from_name(config::name_of(spec.parallel.dtype))));
   parallel::ParameterStore parameters(plan::parameter_specs(subject.config), options);
   comm::agree_after(world.host(), [&] { subject.weights->load(parallel::tensors_of(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none);

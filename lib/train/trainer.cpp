@@ -17,18 +17,6 @@ namespace {
 // itself, and every further step would be lost.
 constexpr int kMostFailedSavesInARow = 3;
 
-DType dtype_of(config::Precision precision) {
-  switch (precision) {
-    case config::Precision::fp64:
-      return DType::fp64;
-    case config::Precision::fp32:
-      return DType::fp32;
-    case config::Precision::bf16:
-      return DType::bf16;
-  }
-  throw InternalError("unknown precision");
-}
-
 /// "8 ranks", "8 ranks: dp 4 x tp 2, edp 2 x ep 4"
 std::string layout_text(const plan::Mesh& mesh) {
   std::string text = text_of(mesh.world, mesh.world == 1 ? " rank" : " ranks");
@@ -38,7 +26,7 @@ std::string layout_text(const plan::Mesh& mesh) {
 }
 
 at::TensorOptions tensor_options(const RunSpec& spec, c10::Device device) {
-  return at::TensorOptions(device).dtype(comm::scalar_type_of(dtype_of(spec.parallel.dtype)));
+  return at::TensorOptions(device).dtype(comm::scalar_type_of(dtype_from_name(config::name_of(spec.parallel.dtype))));
 }
 
 }  // namespace
@@ -218,7 +206,7 @@ checkpoint::RunState Trainer::run_state() const {
   state.model_config = inputs_.model_config_text;
   state.run_config = spec_.resolved_ini;
   state.data_fingerprint = inputs_.mixture->fingerprint();
-  state.dtype = name_of(dtype_of(spec_.parallel.dtype));
+  state.dtype = config::name_of(spec_.parallel.dtype);
   return state;
 }
 
