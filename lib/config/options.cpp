@@ -179,6 +179,8 @@ std::vector<Field> fields_of(CheckpointOptions& o) {
   FieldList f("checkpoint");
   f.whole("interval_steps", o.interval_steps, at_least<std::int64_t>(1), "steps", "between checkpoints");
   f.whole("keep", o.keep, at_least<std::int64_t>(1), "checkpoints", "newest ones kept on disk");
+  f.list("keep_step", o.keep_step, at_least<std::int64_t>(1), "steps",
+         "saved when reached and never removed, beside the newest ones");
   f.flag("async", o.async, "write while training goes on");
   return f.take();
 }
@@ -223,6 +225,21 @@ std::vector<Field> fields_of(PlanOptions& o) {
   f.path("model_config", o.model_config, "config.json to plan with while model.from is not on this machine");
   f.real("imbalance", o.imbalance, at_least(1.0), "", "rows of the fullest expert rank over the mean; 1: even");
   f.flag("search", o.search, "rank the layouts of this world size by step time; --search alone means on");
+  f.flag("pieces", o.pieces, "print the pieces of a study for a driver, a line each; --pieces alone means on");
+  return f.take();
+}
+
+std::vector<Field> fields_of(StudyOptions& o) {
+  FieldList f("study");
+  f.path("dir", o.dir, "folder of all runs, evaluations and figures of the study");
+  f.path("pretrain", o.pretrain, "config file of continued pretraining");
+  f.list("tokens", o.tokens, at_least<std::int64_t>(1), "tokens",
+         "points t of pretraining whose model is evaluated and fine-tuned, rising; t = 0, where training starts from "
+         "weights, always is");
+  f.path("finetune", o.finetune, "config file of instruct fine-tuning; empty: none");
+  f.list("neftune_alpha", o.neftune_alpha, at_least(0.0), "", "of each fine-tuning; 0: without noise");
+  f.list("evaluate", o.evaluate, "NAME:PATH", "a way of asking every model, by name, and its config file");
+  f.path("evaluate_finetuned", o.evaluate_finetuned, "config file laid over those for fine-tuned models");
   return f.take();
 }
 
@@ -232,7 +249,7 @@ std::vector<Field> EveryOption::fields() {
     for (Field& field : fields_of(options)) all_fields.push_back(std::move(field));
   };
   append(tokenize), append(convert), append(run), append(model), append(data), append(parallel);
-  append(optim), append(router), append(checkpoint), append(eval), append(cluster), append(plan);
+  append(optim), append(router), append(checkpoint), append(eval), append(cluster), append(plan), append(study);
   return all_fields;
 }
 

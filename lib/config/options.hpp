@@ -119,6 +119,7 @@ struct RouterOptions {
 struct CheckpointOptions {
   std::int64_t interval_steps = 1000;
   std::int64_t keep = 2;
+  std::vector<std::int64_t> keep_step;
   bool async = false;
 };
 
@@ -150,6 +151,18 @@ struct PlanOptions {
   std::string model_config;
   double imbalance = 1;
   bool search = false;
+  bool pieces = false;
+};
+
+/// Versions of a model after ever more tokens, fine-tuned or not, and how each is asked.
+struct StudyOptions {
+  std::string dir;
+  std::string pretrain;
+  std::vector<std::int64_t> tokens;
+  std::string finetune;
+  std::vector<double> neftune_alpha{0};
+  std::vector<NamedPath> evaluate;
+  std::string evaluate_finetuned;
 };
 
 }  // namespace osler::config

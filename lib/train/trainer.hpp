@@ -87,6 +87,7 @@ class Trainer {
   State state_after_validation() const;
   bool validation_due() const;
   bool save_due() const;
+  bool keeps(std::int64_t step) const;  ///< its checkpoint for ever (checkpoint.keep_step)
   bool is_over() const;
   std::int64_t last_step() const;
 

@@ -213,11 +213,11 @@ VERB_KEYS = {
                 "data.validation data.validate_every data.sequence_length data.global_batch data.micro_batch data.cross_document parallel.tp "
                 "parallel.ep parallel.dtype parallel.recompute parallel.overlap_reduction optim.learning_rate optim.min_learning_rate optim.warmup_steps optim.schedule "
                 "optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.clip_norm router.aux_loss router.aux_coefficient "
-                "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.async cluster.gpu cluster.gpus_per_node "
+                "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.keep_step checkpoint.async cluster.gpu cluster.gpus_per_node "
                 "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "
                 "cluster.storage_gbytes_per_s",
     "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.shots eval.batch_tokens eval.limit eval.seed eval.output",
-    "plan": "plan.world_size plan.model_config plan.imbalance plan.search model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
+    "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",
 }
 
