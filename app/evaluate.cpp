@@ -41,7 +41,7 @@ void print_once(comm::World& world, const std::string& text) {
 Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
   Subject subject;
   comm::agree_after(world.host(), [&] {
-    subject.tasks = eval::load_tasks(spec.eval.task, spec.eval.scoring, spec.eval.limit);
+    subject.tasks = eval::load_tasks(spec.eval);
     subject.weights.emplace(spec.eval.model);
     subject.config = config::parse_model_config(subject.weights->model_config(), subject.weights->directory());
     const std::vector<std::string> files = subject.weights->tokenizer_files();

@@ -9,6 +9,7 @@
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
 #include "eval/json_record.hpp"
+#include "eval/prompt.hpp"
 #include "eval/samples_file.hpp"
 #include "eval/scores_table.hpp"
 
@@ -25,16 +26,16 @@ Json metrics_json(const TaskScore& score) {
   return json;
 }
 
-Json config_json(const Task& task) {
+Json config_json(const Task& task, std::int64_t num_shots) {
   Json metric_list = Json::array();
   for (const std::string& metric : task.metrics)
     metric_list.push_back({{"metric", metric}, {"aggregation", "mean"}, {"higher_is_better", true}});
   return {{"task", task.name},
           {"dataset_path", task.path},
           {"output_type", "multiple_choice"},
-          {"description", task.description},
+          {"prompt", task.prompt.origin()},
           {"target_delimiter", " "},
-          {"num_fewshot", 0},
+          {"num_fewshot", num_shots},
           {"metric_list", std::move(metric_list)},
           {"metadata",
            {{"version", task.version}, {"scoring", config::name_of(task.scoring)}, {"file_sha256", task.file_sha256}}}};
@@ -42,8 +43,8 @@ Json config_json(const Task& task) {
 
 std::string hash_of_samples(const Task& task) {
   std::string all;
-  for (const Question& question : task.questions) {
-    const SampleHashes hashes = hash_sample(task, question);
+  for (std::size_t i = 0; i < task.questions.size(); ++i) {
+    const SampleHashes hashes = hash_sample(task, i);
     all += hashes.doc + hashes.prompt + hashes.target;
   }
   return sha256_hex(all);
@@ -116,9 +117,9 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     const Task& task = tasks[t];
     results[task.name] = metrics_json(scores[t]);
-    configs[task.name] = config_json(task);
+    configs[task.name] = config_json(task, identity.options.num_shots());
     versions[task.name] = task.version;
-    shots[task.name] = identity.options.shots;
+    shots[task.name] = identity.options.num_shots();
     for (const std::string& metric : task.metrics) higher[task.name][metric] = true;
     counts[task.name] = {{"original", task.num_in_file}, {"effective", task.questions.size()}};
     hashes[task.name] = hash_of_samples(task);
@@ -127,7 +128,7 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
     results[group.name] = group_results[group.name] = metrics_json(group);
     subtasks[group.name] = group.members;
     versions[group.name] = "N/A";
-    shots[group.name] = identity.options.shots;
+    shots[group.name] = identity.options.num_shots();
     higher[group.name] = {{"acc", true}};
   }
   Json json = {{"results", std::move(results)}};

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "eval/encode_pair.hpp"
+#include "eval/prompt.hpp"
 
 namespace osler::eval {
 
@@ -78,7 +79,7 @@ std::string score_share(const std::vector<Task>& tasks, const std::vector<ItemRe
     const Question& question = task.questions[items[i].question];
     const std::vector<std::string> continuations = continuations_of(task, question);
     try {
-      requests.push_back(encode_pair(tokenizer, prompt_of(task, question), continuations));
+      requests.push_back(encode_pair(tokenizer, prompt_of(task, items[i].question), continuations));
     } catch (const DataError& error) {
       throw DataError(task.path, ":", question.line, ": ", error.what());
     }
@@ -119,7 +120,7 @@ TaskAnswers run_tasks(const std::vector<Task>& tasks, model::Model& model, const
     answers[t].resize(tasks[t].questions.size());
     for (std::size_t q = 0; q < tasks[t].questions.size(); ++q) {
       items.push_back({t, q});
-      prompt_sizes.push_back(prompt_of(tasks[t], tasks[t].questions[q]).size());
+      prompt_sizes.push_back(prompt_of(tasks[t], q).size());
     }
   }
   std::string share;

@@ -2,15 +2,17 @@
 
 #include "base/sha256.hpp"
 #include "eval/json_record.hpp"
+#include "eval/prompt.hpp"
 #include "eval/result_files.hpp"
 
 namespace osler::eval {
 
 namespace {
 
-Json sample_row(const Task& task, const Question& question, const ItemScore& item, std::size_t number) {
+Json sample_row(const Task& task, const ItemScore& item, std::size_t number) {
+  const Question& question = task.questions[number];
   const std::vector<std::string> continuations = continuations_of(task, question);
-  const std::string prompt = prompt_of(task, question);
+  const std::string prompt = prompt_of(task, number);
   Json arguments = Json::object();
   Json responses = Json::array();
   Json filtered = Json::array();
@@ -21,7 +23,7 @@ Json sample_row(const Task& task, const Question& question, const ItemScore& ite
     responses.push_back(Json::array({pair}));
     filtered.push_back(pair);
   }
-  const SampleHashes hashes = hash_sample(task, question);
+  const SampleHashes hashes = hash_sample(task, number);
   Json row = {{"doc_id", number},
               {"doc", Json::parse(question.record)},
               {"target", target_of(task, question)},
@@ -42,15 +44,15 @@ Json sample_row(const Task& task, const Question& question, const ItemScore& ite
 
 }  // namespace
 
-SampleHashes hash_sample(const Task& task, const Question& question) {
-  return {sha256_hex(Json::parse(question.record).dump(2)), sha256_hex(prompt_of(task, question)),
+SampleHashes hash_sample(const Task& task, std::size_t item) {
+  const Question& question = task.questions[item];
+  return {sha256_hex(Json::parse(question.record).dump(2)), sha256_hex(prompt_of(task, item)),
           sha256_hex(target_of(task, question))};
 }
 
 std::string samples_text(const Task& task, const TaskScore& score) {
   std::string text;
-  for (std::size_t i = 0; i < task.questions.size(); ++i)
-    text += sample_row(task, task.questions[i], score.items[i], i).dump() + "\n";
+  for (std::size_t i = 0; i < task.questions.size(); ++i) text += sample_row(task, score.items[i], i).dump() + "\n";
   return text;
 }
 

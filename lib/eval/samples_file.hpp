@@ -13,6 +13,6 @@ struct SampleHashes {
   std::string prompt;
   std::string target;
 };
-SampleHashes hash_sample(const Task& task, const Question& question);
+SampleHashes hash_sample(const Task& task, std::size_t item);
 
 }  // namespace osler::eval

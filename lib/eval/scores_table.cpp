@@ -71,7 +71,7 @@ std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std:
       same("subset", std::string("all")),
       same("strategy", std::string(config::name_of(identity.options.strategy))),
       same("scoring", std::string(config::name_of(identity.options.scoring))),
-      same("shots", identity.options.shots),
+      same("shots", identity.options.num_shots()),
       column<Strings>("metric", rows, [](const Row& row) { return row.metric->metric; }),
       of_estimate("value", [](const Estimate& e) { return e.value; }),
       of_estimate("stderr",

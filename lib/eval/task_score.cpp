@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "base/error.hpp"
+#include "eval/prompt.hpp"
 #include "eval/python_text.hpp"
+#include "eval/task_groups.hpp"
 
 namespace osler::eval {
 

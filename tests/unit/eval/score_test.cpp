@@ -8,6 +8,8 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "eval/task_groups.hpp"
+#include "eval/prompt_library.hpp"
 #include "eval/result_files.hpp"
 #include "eval/run_tasks.hpp"
 #include "eval/scores_table.hpp"
@@ -43,6 +45,7 @@ Task sample_task() {
   task.metrics = {"acc", "acc_norm"};
   task.scoring = config::Scoring::text;
   task.version = "1.0";
+  task.prompt = load_prompt("lm-eval", FileFormat::generic);
   for (int i = 0; i < 2; ++i) {
     Question question;
     question.id = std::to_string(i);
