@@ -79,20 +79,13 @@ void validate_eval(const EvalOptions& eval, const std::string& verb, const Repor
 }  // namespace
 
 /// The one place that says what this version does not do.
-void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report) {
+void refuse_what_comes_later(const BoundOptions& bound, const std::string&, const Report& report) {
   const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
     if (asked) report(key, "not in this version; " + instead);
   };
   if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
-  if (bound.parallel && verb == "evaluate") {
-    refuse(bound.parallel->tp > 1, "parallel.tp", "use 1: each rank scores its items with the whole model");
-    refuse(bound.parallel->ep > 1, "parallel.ep", "use 1: each rank scores its items with the whole model");
-  }
   if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
-  if (bound.eval) {
-    refuse(bound.eval->answers_by_generation(), "eval.answer", "use likelihood with zero-shot or few-shot");
-    refuse(bound.eval->chat_template != "none", "eval.template", "use none");
-  }
+  if (bound.eval) refuse(bound.eval->chat_template != "none", "eval.template", "use none");
 }
 
 void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {

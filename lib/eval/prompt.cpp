@@ -1,5 +1,7 @@
 #include "eval/prompt.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "eval/python_text.hpp"
 
@@ -93,6 +95,11 @@ std::vector<std::string> continuations_of(const Task& task, const Question& ques
     continuations.push_back(task.prompt.render(section(task, "answer"), fields));
   }
   return continuations;
+}
+
+std::string line_breaks_after(const Task& task) {
+  const std::string answer = task.prompt.render(section(task, "answer"), {.answer = "A", .rationale = "R"});
+  return answer.substr(0, std::min(answer.find_first_not_of('\n'), answer.size()));
 }
 
 std::string target_of(const Task& task, const Question& question) {

@@ -32,6 +32,8 @@ std::string prompt_of(const Task& task, std::size_t item);
 std::vector<std::string> choices_of(const Task& task, const Question& question);
 /// What is scored after the prompt: the prompt's [answer] with each choice.
 std::vector<std::string> continuations_of(const Task& task, const Question& question);
+/// The line breaks with which [answer] begins: they belong to the prompt when a text is generated.
+std::string line_breaks_after(const Task& task);
 /// The gold answer as lm-eval's samples file shows it: "2", or "yes" for PubMedQA.
 std::string target_of(const Task& task, const Question& question);
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "base/sha256.hpp"
 #include "text/utf8.hpp"
 
 namespace osler::eval {
@@ -75,7 +76,8 @@ void PromptTemplate::fail(std::int64_t line, const std::string& what) const {
   throw ConfigError(origin_, ":", line, ": ", what);
 }
 
-PromptTemplate::PromptTemplate(std::string_view text, const std::string& origin) : origin_(origin) {
+PromptTemplate::PromptTemplate(std::string_view text, const std::string& origin)
+    : origin_(origin), sha256_(sha256_hex(text)) {
   if (const std::size_t bad = text::find_bad_utf8(text); bad != std::string_view::npos)
     fail(1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n'), "not valid UTF-8");
   std::string section;

@@ -36,6 +36,7 @@ class PromptTemplate {
   std::string option_line(const std::string& letter, const std::string& option) const;
   const std::vector<std::string>& stops() const { return stops_; }
   const std::string& origin() const { return origin_; }
+  const std::string& sha256() const { return sha256_; }  ///< of the file's text
 
  private:
   struct Piece {
@@ -49,6 +50,7 @@ class PromptTemplate {
   [[noreturn]] void fail(std::int64_t line, const std::string& what) const;
 
   std::string origin_;
+  std::string sha256_;
   std::map<std::string, std::vector<Line>> sections_;
   std::vector<std::string> stops_;
 };
