@@ -10,7 +10,15 @@ namespace osler {
 
 /// What a draw is for; part of the key, so that streams of different purposes never meet. Values are stable: append
 /// only.
-enum class Purpose : std::uint32_t { init = 1, data_order = 2, neftune = 3, sampling = 4, option_order = 5, test = 6 };
+enum class Purpose : std::uint32_t {
+  init = 1,
+  data_order = 2,
+  neftune = 3,
+  sampling = 4,
+  option_order = 5,
+  test = 6,
+  exemplar = 7
+};
 
 /// Philox4x32-10: four words from a 128-bit counter and a 64-bit key.
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);

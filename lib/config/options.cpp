@@ -24,6 +24,8 @@ constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::z
                                                        {"cot", Strategy::cot},
                                                        {"cot-sc", Strategy::cot_sc},
                                                        {"medprompt", Strategy::medprompt}}};
+constexpr std::array<Choice<AnswerBy>, 3> kAnswers{
+    {{"strategy", AnswerBy::strategy}, {"likelihood", AnswerBy::likelihood}, {"generation", AnswerBy::generation}}};
 constexpr std::array<Choice<BadRecords>, 2> kBadRecords{{{"skip", BadRecords::skip}, {"stop", BadRecords::stop}}};
 
 template <class Choices, class Enum>
@@ -62,6 +64,9 @@ std::string_view name_of(Scoring value) {
 }
 std::string_view name_of(Strategy value) {
   return name_in(kStrategies, value);
+}
+std::string_view name_of(AnswerBy value) {
+  return name_in(kAnswers, value);
 }
 std::string_view name_of(BadRecords value) {
   return name_in(kBadRecords, value);
@@ -187,18 +192,55 @@ std::vector<Field> fields_of(CheckpointOptions& o) {
 
 std::vector<Field> fields_of(EvalOptions& o) {
   FieldList f("eval");
-  f.path("model", o.model, "Hugging Face directory or checkpoint").needed_by({"evaluate"});
+  f.path("model", o.model, "Hugging Face directory or checkpoint; not needed with eval.responses");
   f.list("task", o.task, "NAME:PATH", "task by lm-eval's name and the file or folder of its items")
       .needed_by({"evaluate"});
   f.choice("scoring", o.scoring, all(kScorings), "what is compared: the options' letters or their text");
   f.choice("strategy", o.strategy, all(kStrategies), "how a question is put");
-  f.whole("shots", o.shots, at_least<std::int64_t>(0), "", "exemplars before a question");
+  f.choice("answer", o.answer, all(kAnswers),
+           "by the likelihood of each choice or from generated text; strategy: likelihood for zero-shot and few-shot");
+  f.text("prompt", o.prompt,
+         "built-in prompt (lm-eval, meditron, zero-shot, few-shot, cot), file or folder of files; empty: the "
+         "strategy's own");
+  f.one_of("template", o.chat_template, {"none", "mistral-v1", "mistral-v3", "chatml", "plain"},
+           "puts the prompt as a turn of a chat, for fine-tuned models");
+  f.whole("shots", o.shots, at_least<std::int64_t>(-1), "",
+          "exemplars before a question; -1: 5 for few-shot and medprompt, else 0");
   f.list("train", o.train, "NAME:PATH", "training split of a task, for exemplars");
+  f.whole("samples", o.samples, at_least<std::int64_t>(1), "",
+          "answers that vote: samples of cot-sc, option orders of medprompt");
+  f.real("temperature", o.temperature, at_least(0.0), "", "of cot-sc's samples and medprompt's second tries");
+  f.real("top_p", o.top_p, {.least = 0, .most = 1, .open_below = true}, "", "share of the probability to sample from");
+  f.whole("max_new_tokens", o.max_new_tokens, at_least<std::int64_t>(1), "tokens", "of one generated answer");
+  f.flag("medprompt_knn", o.medprompt_knn, "exemplars nearest to the question; off: drawn at random");
+  f.flag("medprompt_cot", o.medprompt_cot, "the model's own reasoning in exemplars and answers; off: answers only");
+  f.flag("medprompt_shuffle", o.medprompt_shuffle, "eval.samples option orders vote; off: one answer");
+  f.whole("medprompt_tries", o.medprompt_tries, at_least<std::int64_t>(1), "",
+          "to reason an exemplar to its gold answer; the first is greedy");
+  f.whole("medprompt_candidates", o.medprompt_candidates, at_least<std::int64_t>(1), "",
+          "nearest training questions that are tried for one question's exemplars");
+  f.path("embeddings", o.embeddings, "HDF5 file of vectors for medprompt; empty: by the model under test");
+  f.list("responses", o.responses, "NAME:PATH", "samples file of a task, graded anew without a model");
+  f.list("contamination", o.contamination, "NAME:PATH",
+         "tokenize's report on a task's file, for scores of clean and touched items");
+  f.whole("group_items", o.group_items, at_least<std::int64_t>(1), "items",
+          "that go through the model together: what a kill may cost; more keep the batch fuller");
   f.whole("batch_tokens", o.batch_tokens, at_least<std::int64_t>(1), "tokens", "in one forward pass of one rank");
   f.whole("limit", o.limit, at_least<std::int64_t>(0), "items", "first items of each task only; 0: all");
   f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw");
   f.path("output", o.output, "folder of the results").needed_by({"evaluate"});
   return f.take();
+}
+
+std::int64_t EvalOptions::num_shots() const {
+  constexpr std::int64_t kOwn = 5;  // MMLU's and MedPrompt's number
+  if (shots >= 0) return shots;
+  return strategy == Strategy::few_shot || strategy == Strategy::medprompt ? kOwn : 0;
+}
+
+bool EvalOptions::answers_by_generation() const {
+  if (answer != AnswerBy::strategy) return answer == AnswerBy::generation;
+  return strategy != Strategy::zero_shot && strategy != Strategy::few_shot;
 }
 
 std::vector<Field> fields_of(ClusterOptions& o) {

@@ -17,6 +17,7 @@ enum class AuxLoss { hf, megatron, off };
 enum class TextFormat { text, chat };
 enum class Scoring { letter, text };
 enum class Strategy { zero_shot, few_shot, cot, cot_sc, medprompt };
+enum class AnswerBy { strategy, likelihood, generation };
 enum class BadRecords { skip, stop };
 
 /// The name of a value as the config file spells it ("bf16", "zero-shot").
@@ -27,6 +28,7 @@ std::string_view name_of(AuxLoss value);
 std::string_view name_of(TextFormat value);
 std::string_view name_of(Scoring value);
 std::string_view name_of(Strategy value);
+std::string_view name_of(AnswerBy value);
 std::string_view name_of(BadRecords value);
 
 /// SOURCE:PATH or NAME:PATH
@@ -128,12 +130,31 @@ struct EvalOptions {
   std::vector<NamedPath> task;
   Scoring scoring = Scoring::letter;
   Strategy strategy = Strategy::zero_shot;
-  std::int64_t shots = 0;
+  AnswerBy answer = AnswerBy::strategy;
+  std::string prompt;                  // "" = the strategy's own
+  std::string chat_template = "none";  // key eval.template
+  std::int64_t shots = -1;             // -1 = the strategy's own number
   std::vector<NamedPath> train;
+  std::int64_t samples = 5;
+  double temperature = 0.7;
+  double top_p = 1;
+  std::int64_t max_new_tokens = 512;
+  std::int64_t group_items = 64;
+  bool medprompt_knn = true;
+  bool medprompt_cot = true;
+  bool medprompt_shuffle = true;
+  std::int64_t medprompt_tries = 3;
+  std::int64_t medprompt_candidates = 25;
+  std::string embeddings;  // "" = by the model under test
+  std::vector<NamedPath> responses;
+  std::vector<NamedPath> contamination;
   std::int64_t batch_tokens = 16384;
   std::int64_t limit = 0;  // 0 = all
   std::uint64_t seed = 1234;
   std::string output;
+
+  std::int64_t num_shots() const;      ///< shots, or the strategy's own number
+  bool answers_by_generation() const;  ///< else by log-likelihood
 };
 
 struct ClusterOptions {

@@ -68,24 +68,40 @@ void validate_study(const StudyOptions& study, const Report& report) {
   refuse_equal_names(study.evaluate, "study.evaluate", report);
 }
 
+void validate_eval(const EvalOptions& eval, const std::string& verb, const Report& report) {
+  for (const auto& [key, list] : {std::pair{"eval.task", &eval.task},
+                                  {"eval.train", &eval.train},
+                                  {"eval.responses", &eval.responses},
+                                  {"eval.contamination", &eval.contamination}})
+    refuse_equal_names(*list, key, report);
+  if (verb != "evaluate") return;
+  if (eval.model.empty() && eval.responses.empty())
+    report("eval.model", "is needed: a Hugging Face directory, a checkpoint or a run");
+  const bool by_likelihood = eval.strategy == Strategy::zero_shot || eval.strategy == Strategy::few_shot;
+  if (eval.answer == AnswerBy::likelihood && !by_likelihood)
+    report("eval.answer", text_of("is likelihood, but ", name_of(eval.strategy), " reads generated text"));
+  if (eval.answers_by_generation() && eval.scoring == Scoring::text)
+    report("eval.scoring", "is text, but generated answers name a letter; use letter");
+  if (eval.strategy == Strategy::zero_shot && eval.shots > 0)
+    report("eval.shots", text_of("is ", eval.shots, " but eval.strategy is zero-shot; use few-shot"));
+  if (eval.strategy == Strategy::few_shot && eval.shots == 0)
+    report("eval.shots", "is 0 but eval.strategy is few-shot; use zero-shot");
+  if (eval.num_shots() > 0 && eval.train.empty() && eval.responses.empty())
+    report("eval.train", text_of("is needed: ", eval.num_shots(), " exemplars a question are taken from it"));
+  if (eval.strategy == Strategy::medprompt && eval.medprompt_candidates < eval.num_shots())
+    report("eval.medprompt_candidates", text_of("is less than the ", eval.num_shots(), " exemplars wanted"));
+}
+
 }  // namespace
 
 /// The one place that says what this version does not do.
-void refuse_what_comes_later(const BoundOptions& bound, const std::string& verb, const Report& report) {
+void refuse_what_comes_later(const BoundOptions& bound, const std::string&, const Report& report) {
   const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
     if (asked) report(key, "not in this version; " + instead);
   };
   if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
-  if (bound.parallel && verb == "evaluate") {
-    refuse(bound.parallel->tp > 1, "parallel.tp", "use 1: each rank scores its items with the whole model");
-    refuse(bound.parallel->ep > 1, "parallel.ep", "use 1: each rank scores its items with the whole model");
-  }
   if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
-  if (bound.eval) {
-    refuse(bound.eval->strategy != Strategy::zero_shot, "eval.strategy",
-           text_of("use zero-shot instead of ", name_of(bound.eval->strategy)));
-    refuse(bound.eval->shots > 0, "eval.shots", "use 0");
-  }
+  if (bound.eval) refuse(bound.eval->chat_template != "none", "eval.template", "use none");
 }
 
 void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {
@@ -98,7 +114,7 @@ void refuse_contradictions(const BoundOptions& bound, const std::string& verb, c
     report("run.stop_at_step", text_of(bound.run->stop_at_step, " is after run.steps = ", bound.run->steps));
   if (bound.optim) validate_optim(*bound.optim, bound.run, report);
   if (bound.router) validate_router(*bound.router, report);
-  if (bound.eval) refuse_equal_names(bound.eval->task, "eval.task", report);
+  if (bound.eval) validate_eval(*bound.eval, verb, report);
 }
 
 }  // namespace osler::config

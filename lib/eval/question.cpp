@@ -30,6 +30,8 @@ std::vector<Question> read_questions(FileFormat format, const std::string& path)
       return read_medqa(content, path, 4);
     case FileFormat::medqa_5_options:
       return read_medqa(content, path, 5);
+    case FileFormat::usmle:
+      return read_medqa(content, path, 0);
     case FileFormat::medmcqa:
       return read_medmcqa(content, path);
     case FileFormat::pubmedqa:

@@ -23,6 +23,7 @@ struct Question {
 enum class FileFormat {
   medqa_4_options,  ///< JSONL {question, options{A..D}, answer_idx, answer}
   medqa_5_options,
+  usmle,     ///< the same with any number of options
   medmcqa,   ///< JSONL {question, opa..opd, cop (0-3 or 1-4, decided per file)} or {question, options, answer_idx}
   pubmedqa,  ///< one JSON object: id -> {QUESTION, CONTEXTS, final_decision}
   mmlu,      ///< CSV question, four options, answer (A-D or 0-3, decided per file); with or without header

@@ -9,6 +9,7 @@
 
 namespace osler::eval {
 
+/// num_options 0: any number.
 std::vector<Question> read_medqa(std::string_view text, const std::string& file, std::size_t num_options);
 std::vector<Question> read_medmcqa(std::string_view text, const std::string& file);
 std::vector<Question> read_pubmedqa(std::string_view text, const std::string& file);

@@ -32,11 +32,12 @@ Question question_of(const JsonRecord& record, std::size_t number) {
 Question question_with_letter(const JsonRecord& record, std::size_t number, std::size_t num_options) {
   Question question = question_of(record, number);
   question.options = record.options("options");
-  if (question.options.size() != num_options)
+  if (num_options > 0 && question.options.size() != num_options)
     record.fail("\"options\" holds ", question.options.size(), " options, this task has ", num_options);
-  question.gold = index_of_letter(record, "answer_idx", num_options);
+  question.gold = index_of_letter(record, "answer_idx", question.options.size());
   if (record.has("answer") && record.option_text("answer") != question.options[static_cast<std::size_t>(question.gold)])
     record.fail("\"answer\" is not the text of option ", letter_of(question.gold), ", which \"answer_idx\" names");
+  if (record.has("meta_info")) question.subject = record.option_text("meta_info");
   return question;
 }
 

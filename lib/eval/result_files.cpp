@@ -9,8 +9,10 @@
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
 #include "eval/json_record.hpp"
+#include "eval/prompt.hpp"
 #include "eval/samples_file.hpp"
 #include "eval/scores_table.hpp"
+#include "eval/task_groups.hpp"
 
 namespace osler::eval {
 
@@ -25,25 +27,30 @@ Json metrics_json(const TaskScore& score) {
   return json;
 }
 
-Json config_json(const Task& task) {
+Json config_json(const Task& task, const config::EvalOptions& options) {
   Json metric_list = Json::array();
   for (const std::string& metric : task.metrics)
     metric_list.push_back({{"metric", metric}, {"aggregation", "mean"}, {"higher_is_better", true}});
   return {{"task", task.name},
           {"dataset_path", task.path},
-          {"output_type", "multiple_choice"},
-          {"description", task.description},
+          {"output_type", options.answers_by_generation() ? "generate_until" : "multiple_choice"},
+          {"prompt", task.prompt.origin()},
           {"target_delimiter", " "},
-          {"num_fewshot", 0},
+          {"num_fewshot", options.num_shots()},
           {"metric_list", std::move(metric_list)},
           {"metadata",
-           {{"version", task.version}, {"scoring", config::name_of(task.scoring)}, {"file_sha256", task.file_sha256}}}};
+           {{"version", task.version},
+            {"scoring", config::name_of(task.scoring)},
+            {"file_sha256", task.file_sha256},
+            {"train_path", task.train_path},
+            {"train_sha256", task.train_sha256},
+            {"train_left_out", task.num_train_left_out}}}};
 }
 
-std::string hash_of_samples(const Task& task) {
+std::string hash_of_samples(const Task& task, const TaskScore& score, const config::EvalOptions& options) {
   std::string all;
-  for (const Question& question : task.questions) {
-    const SampleHashes hashes = hash_sample(task, question);
+  for (std::size_t i = 0; i < task.questions.size(); ++i) {
+    const SampleHashes hashes = hash_sample(task, i, score.items[i], options);
     all += hashes.doc + hashes.prompt + hashes.target;
   }
   return sha256_hex(all);
@@ -89,8 +96,11 @@ Json osler_json(const RunIdentity& identity) {
           {"fine_tuned", identity.is_fine_tuned},
           {"neftune_alpha", identity.neftune_alpha},
           {"tokenizer_sha256", identity.tokenizer_sha256},
+          {"strategy", config::name_of(identity.options.strategy)},
+          {"answer", identity.options.answers_by_generation() ? "generation" : "likelihood"},
           {"interval", "95 % Wilson score interval"},
           {"config_hash", identity.config_hash},
+          {"evaluation_key", identity.evaluation_key},
           {"config", identity.config}};
 }
 
@@ -102,8 +112,7 @@ std::string fixed(double value, int digits) {
 
 }  // namespace
 
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks,
-                         const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups) {
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores) {
   Json results = Json::object();
   Json group_results = Json::object();
   Json subtasks = Json::object();
@@ -115,19 +124,19 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
   Json hashes = Json::object();
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     const Task& task = tasks[t];
-    results[task.name] = metrics_json(scores[t]);
-    configs[task.name] = config_json(task);
+    results[task.name] = metrics_json(scores.tasks[t]);
+    configs[task.name] = config_json(task, identity.options);
     versions[task.name] = task.version;
-    shots[task.name] = identity.options.shots;
+    shots[task.name] = identity.options.num_shots();
     for (const std::string& metric : task.metrics) higher[task.name][metric] = true;
     counts[task.name] = {{"original", task.num_in_file}, {"effective", task.questions.size()}};
-    hashes[task.name] = hash_of_samples(task);
+    hashes[task.name] = hash_of_samples(task, scores.tasks[t], identity.options);
   }
-  for (const TaskScore& group : groups) {
+  for (const TaskScore& group : scores.groups) {
     results[group.name] = group_results[group.name] = metrics_json(group);
     subtasks[group.name] = group.members;
     versions[group.name] = "N/A";
-    shots[group.name] = identity.options.shots;
+    shots[group.name] = identity.options.num_shots();
     higher[group.name] = {{"acc", true}};
   }
   Json json = {{"results", std::move(results)}};
@@ -154,7 +163,7 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
 }
 
 void write_result_files(const std::string& folder, const RunIdentity& identity, const std::vector<Task>& tasks,
-                        const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups) {
+                        const Scores& scores) {
   make_directories(folder);
   const std::string results_path = folder + "/results.json";
   // An older evaluation in the folder stops being complete before its first file is replaced.
@@ -164,7 +173,7 @@ void write_result_files(const std::string& folder, const RunIdentity& identity, 
   std::set<std::string> written;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     const std::string name = "samples_" + tasks[t].name + ".jsonl";
-    publish_file(folder + "/" + name, samples_text(tasks[t], scores[t]));
+    publish_file(folder + "/" + name, samples_text(tasks[t], scores.tasks[t], identity.options));
     written.insert(name);
   }
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
@@ -172,20 +181,35 @@ void write_result_files(const std::string& folder, const RunIdentity& identity, 
     if (name.starts_with("samples_") && name.ends_with(".jsonl") && !written.contains(name))
       std::filesystem::remove(entry.path(), error);
   }
-  const std::vector<ScoresColumn> columns = scores_columns(identity, scores, groups);
+  const std::vector<ScoresColumn> columns = scores_columns(identity, scores);
   publish_file(folder + "/scores.csv", scores_csv(columns));
   publish_file(folder + "/scores.h5", scores_hdf5(columns));
-  publish_file(results_path, results_text(identity, tasks, scores, groups));
+  publish_file(results_path, results_text(identity, tasks, scores));
 }
 
-std::string score_table(const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups) {
-  std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "stderr", "95 % interval", "n"}};
-  for (const auto* list : {&scores, &groups}) {
+std::string finished_key(const std::string& folder) {
+  const std::string path = folder + "/results.json";
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return {};
+  const Json results = Json::parse(read_file(path), nullptr, false);
+  if (!results.is_object() || !results.contains("osler")) return {};
+  const Json& osler = results["osler"];
+  return osler.is_object() && osler.contains("evaluation_key") && osler["evaluation_key"].is_string()
+             ? osler["evaluation_key"].get<std::string>()
+             : std::string();
+}
+
+std::string score_table(const Scores& scores) {
+  std::vector<std::vector<std::string>> rows = {
+      {"task", "metric", "value", "stderr", "95 % interval", "n", "unparsed"}};
+  for (const auto* list : {&scores.tasks, &scores.parts, &scores.groups}) {
     for (const TaskScore& score : *list) {
       for (const MetricScore& metric : score.metrics) {
         const Estimate& e = metric.estimate;
-        rows.push_back({score.name, metric.metric, fixed(e.value, 4), e.std_error ? fixed(*e.std_error, 4) : "n/a",
-                        fixed(e.low, 4) + " - " + fixed(e.high, 4), std::to_string(e.n)});
+        rows.push_back({score.subset == "all" ? score.name : score.name + " " + score.subset, metric.metric,
+                        fixed(e.value, 4), e.std_error ? fixed(*e.std_error, 4) : "n/a",
+                        fixed(e.low, 4) + " - " + fixed(e.high, 4), std::to_string(e.n),
+                        std::to_string(score.num_unparsed)});
       }
     }
   }

@@ -26,24 +26,32 @@ struct RunIdentity {
   config::EvalOptions options;
   std::string config;  ///< resolved INI
   std::string config_hash;
-  std::string build;        ///< version and revision
-  std::string date;         ///< UTC, start
-  double start_unix_s = 0;  ///< the same in seconds since 1970, as lm-eval notes it
+  std::string evaluation_key;  ///< of configuration, model, prompts, files and program: equal keys, equal results
+  std::string build;           ///< version and revision
+  std::string date;            ///< UTC, start
+  double start_unix_s = 0;     ///< the same in seconds since 1970, as lm-eval notes it
   double elapsed_s = 0;
 };
 
 constexpr std::int64_t kScoresSchemaVersion = 1;
 
+/// The scores of an evaluation: one per task, of parts of tasks (score tables only), and of groups.
+struct Scores {
+  std::vector<TaskScore> tasks;
+  std::vector<TaskScore> parts;
+  std::vector<TaskScore> groups;
+};
+
 /// Throws StorageError.
 void write_result_files(const std::string& folder, const RunIdentity& identity, const std::vector<Task>& tasks,
-                        const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
+                        const Scores& scores);
 
-/// The texts of the files, for tests.
-std::string samples_text(const Task& task, const TaskScore& score);
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks,
-                         const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
+/// The text of results.json, for tests.
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores);
+/// The evaluation_key of a finished evaluation's results.json; empty when there is none or it has none.
+std::string finished_key(const std::string& folder);
 
-/// The aligned table for people: task, metric, value, standard error, interval, n.
-std::string score_table(const std::vector<TaskScore>& scores, const std::vector<TaskScore>& groups);
+/// The aligned table for people: task (and part), metric, value, standard error, interval, n, unparsed.
+std::string score_table(const Scores& scores);
 
 }  // namespace osler::eval

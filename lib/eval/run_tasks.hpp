@@ -1,25 +1,26 @@
-// Scores the questions of all tasks over the ranks of a group.
+// Puts the questions of all tasks to a model, over all ranks and over restarts.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
-#include "comm/group.hpp"
-#include "eval/task.hpp"
-#include "generate/scorer.hpp"
-#include "text/tokenizer.hpp"
+#include "eval/ask.hpp"
+#include "eval/team.hpp"
 
 namespace osler::eval {
 
-/// By task and item: the score of each choice.
-using TaskAnswers = std::vector<std::vector<std::vector<generate::ContinuationScore>>>;
+/// By task and item.
+using TaskResults = std::vector<std::vector<ItemResult>>;
 
-/// The items a rank scores, as indices into the concatenated questions: dealt longest prompt first, back and forth over
-/// the ranks, so that shares are alike; every item exactly once.
-std::vector<std::size_t> items_of_rank(const std::vector<std::size_t>& prompt_sizes, int rank, int num_ranks);
+/// The items in groups of at most `group_items`, task after task, longest questions first, longest groups first: a pure
+/// function of the tasks, so that what goes through the model together does not depend on ranks or restarts.
+std::vector<std::vector<ItemRef>> plan_groups(const std::vector<Task>& tasks, std::size_t group_items);
 
-/// Every rank gets all answers. An item's result does not depend on its neighbours or the number of ranks, up to the
-/// rounding of the GEMMs. Progress goes to the log. *Collective.*
-TaskAnswers run_tasks(const std::vector<Task>& tasks, model::Model& model, const text::Tokenizer& tokenizer,
-                      std::int64_t batch_tokens, comm::Group& group, c10::Device device);
+/// Every rank gets all results. Finished groups are appended to the journal in `journal_folder` and read from it: the
+/// results are those of an unbroken run, bit for bit, on any number of ranks that hold the model alike. Progress goes
+/// to the log. Throws StopRequested. *Collective.*
+TaskResults run_tasks(const std::vector<Task>& tasks, const config::EvalOptions& options, LanguageModel& model,
+                      const Team& team, const std::string& journal_folder);
 
 }  // namespace osler::eval

@@ -41,6 +41,20 @@ std::string cell(double value) {
   return std::isnan(value) ? "" : nlohmann::json(value).dump();
 }
 
+/// "medprompt", or "medprompt-no-knn-no-cot" with parts switched off.
+std::string strategy_text(const config::EvalOptions& options) {
+  std::string text(config::name_of(options.strategy));
+  if (options.strategy != config::Strategy::medprompt) return text;
+  if (!options.medprompt_knn) text += "-no-knn";
+  if (!options.medprompt_cot) text += "-no-cot";
+  if (!options.medprompt_shuffle) text += "-no-shuffle";
+  return text;
+}
+
+std::string scoring_text(const config::EvalOptions& options) {
+  return std::string(options.answers_by_generation() ? "generation" : config::name_of(options.scoring));
+}
+
 DType number_type(const ScoresColumn& column) {
   if (std::holds_alternative<Doubles>(column.values)) return DType::fp64;
   return std::holds_alternative<Integers>(column.values) ? DType::i64 : DType::u64;
@@ -48,10 +62,9 @@ DType number_type(const ScoresColumn& column) {
 
 }  // namespace
 
-std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std::vector<TaskScore>& scores,
-                                         const std::vector<TaskScore>& groups) {
+std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const Scores& scores) {
   std::vector<Row> rows;
-  for (const auto* list : {&scores, &groups})
+  for (const auto* list : {&scores.tasks, &scores.parts, &scores.groups})
     for (const TaskScore& score : *list)
       for (const MetricScore& metric : score.metrics) rows.push_back({&score, &metric});
   const auto same = [&](const std::string& name, const auto& value) {
@@ -68,10 +81,10 @@ std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std:
       same("fine_tuned", std::int64_t{identity.is_fine_tuned}),
       same("neftune_alpha", identity.neftune_alpha),
       column<Strings>("task", rows, [](const Row& row) { return row.score->name; }),
-      same("subset", std::string("all")),
-      same("strategy", std::string(config::name_of(identity.options.strategy))),
-      same("scoring", std::string(config::name_of(identity.options.scoring))),
-      same("shots", identity.options.shots),
+      column<Strings>("subset", rows, [](const Row& row) { return row.score->subset; }),
+      same("strategy", strategy_text(identity.options)),
+      same("scoring", scoring_text(identity.options)),
+      same("shots", identity.options.num_shots()),
       column<Strings>("metric", rows, [](const Row& row) { return row.metric->metric; }),
       of_estimate("value", [](const Estimate& e) { return e.value; }),
       of_estimate("stderr",

@@ -18,8 +18,7 @@ struct ScoresColumn {
 };
 
 /// Columns of equal length, in file order. A standard error that does not exist (n = 1) is NaN.
-std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const std::vector<TaskScore>& scores,
-                                         const std::vector<TaskScore>& groups);
+std::vector<ScoresColumn> scores_columns(const RunIdentity& identity, const Scores& scores);
 std::string scores_csv(const std::vector<ScoresColumn>& columns);
 /// HDF5 file image. A numeric column is a dataset of that name; a column of strings is a scalar text dataset that holds
 /// a JSON list. Root attributes: format, schema_version, num_rows, columns.

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "loss/softmax_rows.hpp"
+#include "loss/vocab_maximum.hpp"
 #include "loss/vocab_parallel_rows.hpp"
 #include "parallel/linear.hpp"
 #include "parallel/regions.hpp"
@@ -39,6 +40,15 @@ void for_each_chunk(const at::Tensor& hidden_RD, const at::Tensor& head_VD, Work
   }
 }
 
+void rows_over_tp(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& loss,
+                  std::optional<double> grad_scale, const parallel::Parameter& head, comm::Group& tp) {
+  if (tp.size() == 1) {
+    cross_entropy_rows(logits, labels, loss, grad_scale);
+  } else {
+    vocab_parallel_cross_entropy_rows(logits, labels, loss, grad_scale, head.spec.offset[0], tp);
+  }
+}
+
 struct Pass {
   at::Tensor loss_R;
   at::Tensor dhidden_RD;  ///< of this rank's rows; undefined without gradients
@@ -53,11 +63,7 @@ Pass run(const at::Tensor& own_hidden_RD, const parallel::Parameter& head, const
   if (grad_scale) dhidden_RD = at::empty_like(hidden_RD);
   for_each_chunk(hidden_RD, head.data, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
     const at::Tensor labels = labels_R.narrow(0, begin, rows), loss = pass.loss_R.narrow(0, begin, rows);
-    if (tp.size() == 1) {
-      cross_entropy_rows(logits, labels, loss, grad_scale);
-    } else {
-      vocab_parallel_cross_entropy_rows(logits, labels, loss, grad_scale, head.spec.offset[0], tp);
-    }
+    rows_over_tp(logits, labels, loss, grad_scale, head, tp);
     if (!grad_scale) return;
     at::Tensor dhidden = dhidden_RD.narrow(0, begin, rows);
     at::mm_out(dhidden, logits, head.data);
@@ -117,18 +123,20 @@ LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& he
   return loss;
 }
 
-std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const at::Tensor& head_VD,
-                                                  const at::Tensor& labels_R) {
+std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const parallel::Parameter& head,
+                                                  const at::Tensor& labels_R, comm::Group& tp) {
   const at::NoGradGuard no_grad;
   const at::Tensor labels = labels_R.contiguous();
-  check_labels(labels, head_VD.size(0));
+  check_labels(labels, head.spec.shape[0]);
   at::Tensor loss_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(loss_type(hidden_RD)));
   const at::Tensor is_top_R = at::empty({hidden_RD.size(0)}, hidden_RD.options().dtype(at::kBool));
-  for_each_chunk(hidden_RD.contiguous(), head_VD, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
-    const at::Tensor chunk = labels.narrow(0, begin, rows);
-    is_top_R.narrow(0, begin, rows).copy_(logits.argmax(-1).eq(chunk));  // before the logits are overwritten
-    cross_entropy_rows(logits, chunk, loss_R.narrow(0, begin, rows), std::nullopt);
-  });
+  for_each_chunk(
+      hidden_RD.contiguous(), head.data, [&](std::int64_t begin, std::int64_t rows, const at::Tensor& logits) {
+        const at::Tensor chunk = labels.narrow(0, begin, rows), loss = loss_R.narrow(0, begin, rows);
+        // Before the logits are overwritten.
+        is_top_R.narrow(0, begin, rows).copy_(vocab_maximum(logits, head.spec.offset[0], tp).argmax_R.eq(chunk));
+        rows_over_tp(logits, chunk, loss, std::nullopt, head, tp);
+      });
   return {loss_R.neg_(), is_top_R};
 }
 

@@ -31,8 +31,9 @@ LossSum cross_entropy(const at::Tensor& hidden_RD, const parallel::Parameter& he
                       double grad_scale, comm::Group& tp = comm::self_group());
 
 /// log p(label) per row without gradients, [R] fp32 (fp64 models: fp64), and whether the label is the argmax (bool
-/// [R]). Rows whose label is kIgnoreLabel give 0 and false.
-std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const at::Tensor& head_VD,
-                                                  const at::Tensor& labels_R);
+/// [R]; of equal logits the lowest id counts). hidden_RD and labels_R are the same on all tp ranks, as are the results;
+/// the head's rows are cut over tp. Rows whose label is kIgnoreLabel give 0 and false. *Collective over tp.*
+std::pair<at::Tensor, at::Tensor> token_log_probs(const at::Tensor& hidden_RD, const parallel::Parameter& head,
+                                                  const at::Tensor& labels_R, comm::Group& tp = comm::self_group());
 
 }  // namespace osler::loss

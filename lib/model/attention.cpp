@@ -29,20 +29,6 @@ at::Tensor visibility(const AttentionHeads& heads, std::int64_t num_queries, std
   return visible;
 }
 
-/// The one seam to the device's kernels: [batch, L, C, H] -> [batch, L, N, H]. LibTorch picks flash attention on the
-/// CPU and on CUDA where there is no mask. A variable-length kernel over all segments at once would replace
-/// attend_each.
-at::Tensor attend(const Heads& part, const AttentionHeads& heads) {
-  const std::int64_t num_queries = part.q.size(1), num_keys = part.k.size(1);
-  const bool needs_mask = num_queries != num_keys || window_cuts(heads, num_keys);
-  std::optional<at::Tensor> mask;
-  if (needs_mask) mask = visibility(heads, num_queries, num_keys, part.q.device());
-  return at::scaled_dot_product_attention(part.q.transpose(1, 2), part.k.transpose(1, 2), part.v.transpose(1, 2), mask,
-                                          0.0, /*is_causal=*/!needs_mask, std::nullopt,
-                                          /*enable_gqa=*/heads.num_heads != heads.num_kv_heads)
-      .transpose(1, 2);
-}
-
 bool is_uniform(const AttentionLayout& layout) {
   return std::all_of(layout.segments.begin(), layout.segments.end(), [&](const Segment& segment) {
     return segment.prefix_length == 0 && segment.length == layout.segments.front().length;
@@ -64,7 +50,7 @@ at::Tensor attend_each(const Heads& all, const AttentionHeads& heads, const Atte
       part.k = at::cat({all.k.narrow(1, segment.prefix_begin, segment.prefix_length), part.k}, 1);
       part.v = at::cat({all.v.narrow(1, segment.prefix_begin, segment.prefix_length), part.v}, 1);
     }
-    out.push_back(attend(part, heads));
+    out.push_back(attend_last(part.q, part.k, part.v, heads));
   }
   return at::cat(out, 1);
 }
@@ -82,6 +68,19 @@ void check(const AttentionLayout& layout, std::int64_t num_rows) {
 
 }  // namespace
 
+// LibTorch picks flash attention on the CPU and on CUDA where there is no mask. A variable-length kernel over all
+// segments at once would replace attend_each.
+at::Tensor attend_last(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionHeads& heads) {
+  const std::int64_t num_queries = q.size(1), num_keys = k.size(1);
+  const bool needs_mask = num_queries != num_keys || window_cuts(heads, num_keys);
+  std::optional<at::Tensor> mask;
+  if (needs_mask) mask = visibility(heads, num_queries, num_keys, q.device());
+  return at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask, 0.0,
+                                          /*is_causal=*/!needs_mask, std::nullopt,
+                                          /*enable_gqa=*/heads.num_heads != heads.num_kv_heads)
+      .transpose(1, 2);
+}
+
 at::Tensor attention(const at::Tensor& qkv, const AttentionHeads& heads, const AttentionLayout& layout) {
   const std::int64_t num_rows = qkv.size(0), head_dim = qkv.size(2);
   check(layout, num_rows);
@@ -92,7 +91,7 @@ at::Tensor attention(const at::Tensor& qkv, const AttentionHeads& heads, const A
   const auto parts = qkv.view({batch, num_rows / batch, qkv.size(1), head_dim})
                          .split_with_sizes({heads.num_heads, heads.num_kv_heads, heads.num_kv_heads}, 2);
   const Heads all{parts[0], parts[1], parts[2]};
-  const at::Tensor out = uniform ? attend(all, heads) : attend_each(all, heads, layout);
+  const at::Tensor out = uniform ? attend_last(all.q, all.k, all.v, heads) : attend_each(all, heads, layout);
   return out.reshape({num_rows, out_width});
 }
 

@@ -22,4 +22,8 @@ struct AttentionHeads {
 /// inside a segment, over its prefix as well. Differentiable.
 at::Tensor attention(const at::Tensor& qkv, const AttentionHeads& heads, const AttentionLayout& layout);
 
+/// The seam to the device's kernels: q [B, L, num_heads, H] over k, v [B, K, num_kv_heads, H], K >= L: the queries are
+/// the last L of the keys' positions, causal, within the window. -> [B, L, num_heads, H]
+at::Tensor attend_last(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionHeads& heads);
+
 }  // namespace osler::model

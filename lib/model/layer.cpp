@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "model/cached_attention.hpp"
 #include "model/gated_product.hpp"
 #include "model/norm.hpp"
 #include "model/recompute.hpp"
@@ -45,7 +46,8 @@ parallel::Rebuild if_selective(const PassContext& pass, const parallel::Rebuild&
 
 Layer::Layer(const config::ModelConfig& config, const ParameterStore& parameters, const comm::MeshGroups& groups,
              std::int64_t index)
-    : head_dim_(config.head_dim),
+    : index_(index),
+      head_dim_(config.head_dim),
       num_experts_(config.is_mixture ? config.num_experts : 0),
       top_k_(config.top_k),
       eps_(config.rms_norm_eps),
@@ -107,7 +109,9 @@ LayerOutput Layer::run(const at::Tensor& residual_RD, const at::Tensor& delta_RD
 at::Tensor Layer::attend(const at::Tensor& normed_RD, const parallel::Rebuild& rebuild, const PassContext& pass) const {
   const std::int64_t rotated = heads_.num_heads + heads_.num_kv_heads;
   const at::Tensor qkv = qkv_(normed_RD, rebuild).view({-1, rotated + heads_.num_kv_heads, head_dim_});
-  return output_(attention(apply_rope(qkv, rotated, pass.rope), heads_, pass.layout));
+  const at::Tensor rotated_qkv = apply_rope(qkv, rotated, pass.rope);
+  return output_(pass.layout.cached.empty() ? attention(rotated_qkv, heads_, pass.layout)
+                                            : cached_attention(rotated_qkv, heads_, pass.layout, index_));
 }
 
 at::Tensor Layer::feed_forward(const at::Tensor& normed_RD, const parallel::Rebuild& rebuild,

@@ -35,6 +35,7 @@ class Layer {
   /// delta_RD may be undefined.
   LayerOutput forward(const at::Tensor& residual_RD, const at::Tensor& delta_RD,
                       const std::shared_ptr<const PassContext>& pass) const;
+  const AttentionHeads& heads() const { return heads_; }
 
  private:
   LayerOutput run(const at::Tensor& residual_RD, const at::Tensor& delta_RD, const PassContext& pass) const;
@@ -44,6 +45,7 @@ class Layer {
                    LayerOutput& output) const;
 
   AttentionHeads heads_;
+  std::int64_t index_;
   std::int64_t head_dim_, num_experts_, top_k_;
   double eps_;
   comm::Group* ep_;

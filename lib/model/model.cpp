@@ -60,4 +60,9 @@ parallel::Parameter Model::head() const {
   return parameters_[config_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"];
 }
 
+KeyValueCache Model::make_cache(std::int64_t num_slots) const {
+  return {config_.num_layers, layers_->layers.front().heads().num_kv_heads, num_slots, config_.head_dim,
+          parameters_.data().options()};
+}
+
 }  // namespace osler::model

@@ -50,6 +50,9 @@ class Model {
   const config::ModelConfig& config() const { return config_; }
   /// [V, D]: the output head (or the tied embedding), for the loss and for scoring.
   parallel::Parameter head() const;
+  const comm::MeshGroups& groups() const { return groups_; }
+  /// Room for `num_slots` tokens of this member's key and value heads.
+  KeyValueCache make_cache(std::int64_t num_slots) const;
 
  private:
   struct Layers;

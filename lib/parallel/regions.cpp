@@ -90,6 +90,18 @@ at::Tensor reduce_scatter_rows(const at::Tensor& x, comm::Group& tp) {
   return shard;
 }
 
+at::Tensor select_rows(const at::Tensor& x, const at::Tensor& index_N, comm::Group& tp) {
+  // An all-reduce moves a row twice, an all-gather once.
+  if (tp.size() == 1 || 2 * index_N.size(0) >= x.size(0) * tp.size())
+    return gather_rows(x, tp).index_select(0, index_N);
+  const at::Tensor own = index_N - x.size(0) * tp.rank();
+  const at::Tensor place = own.ge(0).logical_and_(own.lt(x.size(0))).nonzero().squeeze(1);
+  at::Tensor rows = at::zeros({index_N.size(0), x.size(1)}, x.options());
+  rows.index_copy_(0, place, x.index_select(0, own.index_select(0, place)));
+  tp.all_reduce(rows, comm::ReduceOp::sum);  // one addend is not zero: the sum is exact
+  return rows;
+}
+
 at::Tensor call_in_backward(const at::Tensor& x, std::function<void()> work) {
   return CallFunction::apply(x, work);
 }

@@ -22,6 +22,9 @@ at::Tensor reduce_from_tensor_parallel_region(const at::Tensor& x, comm::Group& 
 /// The same two without autograd: what the layers' own backward passes are made of. R is divisible by tp.
 at::Tensor gather_rows(const at::Tensor& x, comm::Group& tp);
 at::Tensor reduce_scatter_rows(const at::Tensor& x, comm::Group& tp);
+/// Rows index_N of the R that x [R/tp, D] is this rank's part of -> [N, D], on all ranks; without autograd. Moves N or
+/// R rows, whichever are fewer.
+at::Tensor select_rows(const at::Tensor& x, const at::Tensor& index_N, comm::Group& tp);
 /// x; calls `work` in backward as soon as x's gradient is there. *Local.*
 at::Tensor call_in_backward(const at::Tensor& x, std::function<void()> work);
 

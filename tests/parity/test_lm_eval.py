@@ -26,6 +26,7 @@ from osler_run import run
 
 TASKS = pathlib.Path(lm_eval.tasks.__file__).parent
 TOLERANCE = 1e-3
+NUM_TRAIN = 30
 TEXTS = ("Question: What?\nA. liver\nB. skin\nAnswer:", "Answer: A", " leading", "double  space", "β-carenol — naïve\t½\n\n  x", "7 & 19.5 mg")
 
 
@@ -37,6 +38,7 @@ class LocalTasks:
         self.yaml = root / "tasks"
         self.yaml.mkdir(parents=True)
         self.arguments = []
+        self.train_arguments = []
         rng = random.Random(29)
         self.medqa(rng)
         self.medmcqa(rng)
@@ -45,36 +47,43 @@ class LocalTasks:
             self.mmlu(rng, subject)
         (self.yaml / "multimedqa.yaml").write_text(yaml.safe_dump({"include": str(TASKS / "benchmarks/multimedqa/multimedqa.yaml")}))
 
-    def add(self, name, base, docs, native):
-        local = exam_files.write_lines(self.root / f"{name}_local.jsonl", docs)
-        self.arguments.append(f"--eval.task={name}:{native}")
-        (self.yaml / f"{name}.yaml").write_text(yaml.safe_dump({
-            "include": str(TASKS / base), "dataset_path": "json", "dataset_name": None,
-            "dataset_kwargs": {"data_files": {"test": str(local)}}, "training_split": None, "validation_split": None,
-            "test_split": "test", "fewshot_split": None, "task": name}))
+    def add(self, name, base, docs, write):
+        """`docs` in lm-eval's form; `write(path, first, last)` writes a part of them in the benchmark's own. The last 30 are the training split."""
+        files = {}
+        for split, part in (("test", slice(0, len(docs) - NUM_TRAIN)), ("train", slice(len(docs) - NUM_TRAIN, None))):
+            files[split] = str(exam_files.write_lines(self.root / f"{name}_{split}_local.jsonl", docs[part]))
+            native = self.root / f"{name}_{split}_native"
+            write(native, part)
+            (self.arguments if split == "test" else self.train_arguments).append(f"--eval.{'task' if split == 'test' else 'train'}={name}:{native}")
+        config = {"include": str(TASKS / base), "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files},
+                  "training_split": "train", "validation_split": None, "test_split": "test", "task": name}
+        if base.startswith("mmlu"):
+            config |= {"training_split": None, "fewshot_split": "train"}    # as dev there: the first n, in order
+        (self.yaml / f"{name}.yaml").write_text(yaml.safe_dump(config))
 
     def medqa(self, rng):
-        records = exam_files.medqa_records(rng, 50, long_every=9)   # some are longer than the model's positions
+        records = exam_files.medqa_records(rng, 50 + NUM_TRAIN, long_every=9)   # some are longer than the model's positions
         docs = [{"sent1": r["question"], **{f"ending{i}": r["options"]["ABCD"[i]] for i in range(4)}, "label": "ABCD".index(r["answer_idx"])}
                 for r in records]
-        self.add("medqa_4options", "medqa/medqa.yaml", docs, exam_files.write_lines(self.root / "medqa.jsonl", records))
+        self.add("medqa_4options", "medqa/medqa.yaml", docs, lambda path, part: exam_files.write_lines(path, records[part]))
 
     def medmcqa(self, rng):
-        records = exam_files.medmcqa_records(rng, 50, first=1)      # the authors' files count from 1, lm-eval's data from 0
+        records = exam_files.medmcqa_records(rng, 50 + NUM_TRAIN, first=1)      # the authors' files count from 1, lm-eval's data from 0
         docs = [r | {"cop": r["cop"] - 1} for r in records]
-        self.add("medmcqa", "medmcqa/medmcqa.yaml", docs, exam_files.write_lines(self.root / "medmcqa.json", records))
+        self.add("medmcqa", "medmcqa/medmcqa.yaml", docs, lambda path, part: exam_files.write_lines(path, records[part]))
 
     def pubmedqa(self, rng):
-        records = exam_files.pubmedqa_records(rng, 40)
-        native = self.root / "ori_pqal.json"
-        native.write_text(json.dumps(records, indent=1, ensure_ascii=False), encoding="utf-8")
-        self.add("pubmedqa", "pubmedqa/pubmedqa.yaml", list(records.values()), native)
+        records = exam_files.pubmedqa_records(rng, 40 + NUM_TRAIN)
+        for key, record in records.items():     # an exemplar that stands in the evaluated split would be left out
+            record["QUESTION"] = record["QUESTION"].replace("?", f" in trial {key}?")
+        self.add("pubmedqa", "pubmedqa/pubmedqa.yaml", list(records.values()), lambda path, part: path.write_text(
+            json.dumps(dict(list(records.items())[part]), indent=1, ensure_ascii=False), encoding="utf-8"))
 
     def mmlu(self, rng, subject):
-        rows = exam_files.mmlu_rows(rng, 10)
+        rows = exam_files.mmlu_rows(rng, 10 + NUM_TRAIN)
         docs = [{"question": r[0], "choices": r[1:5], "answer": r[5]} for r in rows]
-        native = exam_files.write_mmlu(self.root / f"{subject}_test.csv", rows, letters=subject != "anatomy", header=subject == "anatomy")
-        self.add(f"mmlu_{subject}", f"mmlu/default/mmlu_{subject}.yaml", docs, native)
+        self.add(f"mmlu_{subject}", f"mmlu/default/mmlu_{subject}.yaml", docs, lambda path, part: exam_files.write_mmlu(
+            path, rows[part], letters=subject != "anatomy", header=subject == "anatomy"))
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +98,12 @@ def model(request, tmp_path_factory):
                                  max_position_embeddings=700, sliding_window=window)
 
 
-def theirs(model, tasks, cache):
+def theirs(model, tasks, cache, shots=None):
     os.environ["HF_DATASETS_CACHE"] = str(cache)
     torch.set_num_threads(1)
     manager = lm_eval.tasks.TaskManager(include_path=str(tasks.yaml), include_defaults=False)
     hf = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=8)
-    return lm_eval.simple_evaluate(model=hf, tasks=["multimedqa"], task_manager=manager, bootstrap_iters=10, log_samples=True)
+    return lm_eval.simple_evaluate(model=hf, tasks=["multimedqa"], task_manager=manager, bootstrap_iters=10, log_samples=True, num_fewshot=shots)
 
 
 def samples(folder, task):
@@ -108,11 +117,13 @@ def test_the_tokenizer_gives_the_same_ids(model):
         assert hf.encode(text) == [1, *ours.encode(text)], text
 
 
-def test_log_likelihoods_prompts_accuracies_and_errors_are_equal(model, tasks, tmp_path):
-    run(["evaluate", f"--eval.model={model}", *tasks.arguments, f"--eval.output={tmp_path / 'eval'}", "--parallel.dtype=fp32",
+@pytest.mark.parametrize("shots", [0, 2, 7], ids=lambda shots: f"{shots} shots")   # up to 5 and above it Python draws in two ways
+def test_log_likelihoods_prompts_accuracies_and_errors_are_equal(model, tasks, tmp_path, shots):
+    few_shot = ["--eval.strategy=few-shot", f"--eval.shots={shots}", *tasks.train_arguments] if shots else []
+    run(["evaluate", f"--eval.model={model}", *tasks.arguments, *few_shot, f"--eval.output={tmp_path / 'eval'}", "--parallel.dtype=fp32",
          "--eval.batch_tokens=1500"])
     ours = json.loads((tmp_path / "eval" / "results.json").read_text(encoding="utf-8"))
-    reference = theirs(model, tasks, tmp_path / "cache")
+    reference = theirs(model, tasks, tmp_path / "cache", shots or None)
     assert set(ours["results"]) == set(reference["results"]) | {"mmlu_clinical"}
     num_cut = 0
     for name, expected in reference["samples"].items():
@@ -134,6 +145,7 @@ def test_log_likelihoods_prompts_accuracies_and_errors_are_equal(model, tasks, t
                 assert ours["results"][name][key] == pytest.approx(value, abs=1e-12), (name, key)
     assert ours["groups"]["multimedqa"]["sample_len"] == reference["groups"]["multimedqa"]["sample_len"]
     assert {name: ours["n-samples"][name] for name in reference["n-samples"]} == reference["n-samples"]
+    assert {name: ours["n-shot"][name] for name in reference["n-shot"]} == reference["n-shot"]
     assert {name: str(version) for name, version in ours["versions"].items() if name in reference["samples"]} == {
         name: str(version) for name, version in reference["versions"].items() if name in reference["samples"]}
 

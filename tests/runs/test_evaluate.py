@@ -223,7 +223,7 @@ REFUSED = {
     "unknown subject": ({"mmlu_anatomie": "x.csv"}, [], 2, "57 subjects"),
     "multimedqa as one file": ({"multimedqa": "x"}, [], 2, "one by one"),
     "name that is a path": ({"../exam": "x"}, [], 2, "is not NAME:PATH"),
-    "strategy of a later version": ({"exam": "x"}, ["--eval.strategy=cot"], 2, "eval.strategy"),
+    "strategy of a later version": ({"exam": "x"}, ["--eval.strategy=cot"], 2, "eval.answer"),
 }
 
 

@@ -2,6 +2,7 @@
 // by its published name, and the losses of some optimizer steps.
 //
 //   parity_driver CASE_DIRECTORY
+//   parity_driver generate CASE_DIRECTORY     (parity_generate.cpp)
 // CASE_DIRECTORY/case.json names the model directory, the dtype and the batch; results go to CASE_DIRECTORY/out as raw
 // float64 files and out.json.
 #include <ATen/ATen.h>
@@ -22,6 +23,7 @@
 #include "model/model.hpp"
 #include "optim/adamw.hpp"
 #include "plan/parameter_specs.hpp"
+#include "support/parity_generate.hpp"
 
 using namespace osler;
 using nlohmann::json;
@@ -138,6 +140,10 @@ void run_case(const fs::path& directory) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  if (argc > 1 && std::string(argv[1]) == "generate") {
+    osler::tests::run_generate_case(argc, argv);
+    return 0;
+  }
   OSLER_CHECK(argc == 2, "usage: parity_driver CASE_DIRECTORY");
   run_case(argv[1]);
   return 0;

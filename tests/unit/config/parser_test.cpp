@@ -342,11 +342,19 @@ TEST(Verbs, RefuseWhatIsNotInThisVersion) {
   };
   EXPECT_EQ(message("x", {"--tokenize.format=chat"}),
             "command line: tokenize.format: not in this version; use text instead of chat");
-  EXPECT_THAT(message("evaluate", {"--parallel.tp=2"}), HasSubstr("parallel.tp: not in this version"));
-  EXPECT_THAT(message("evaluate", {"--parallel.ep=2"}), HasSubstr("parallel.ep: not in this version"));
   EXPECT_EQ(message("plan", {"--parallel.ep=2", "--model.from=m"}), "accepted");
-  EXPECT_THAT(message("x", {"--eval.strategy=cot-sc"}), HasSubstr("use zero-shot instead of cot-sc"));
-  EXPECT_THAT(message("x", {"--eval.shots=1"}), HasSubstr("eval.shots: not in this version"));
+  const auto evaluate = [&](std::vector<std::string> args) {
+    args.insert(args.end(), {"--eval.model=m", "--eval.task=exam:f", "--eval.output=o"});
+    return message("evaluate", args);
+  };
+  EXPECT_EQ(evaluate({}), "accepted");
+  EXPECT_THAT(evaluate({"--eval.shots=1"}), HasSubstr("eval.shots: is 1 but eval.strategy is zero-shot"));
+  EXPECT_THAT(evaluate({"--eval.strategy=few-shot", "--eval.shots=0", "--eval.train=exam:t"}),
+              HasSubstr("eval.shots: is 0"));
+  EXPECT_THAT(evaluate({"--eval.strategy=few-shot"}), HasSubstr("eval.train: is needed: 5 exemplars"));
+  EXPECT_EQ(evaluate({"--eval.strategy=few-shot", "--eval.train=exam:t"}), "accepted");
+  EXPECT_THAT(evaluate({"--eval.strategy=cot", "--eval.answer=likelihood"}), HasSubstr("cot reads generated text"));
+  EXPECT_THAT(message("evaluate", {"--eval.task=exam:f", "--eval.output=o"}), HasSubstr("eval.model: is needed"));
   EXPECT_THAT(message("pretrain", {}), HasSubstr("model.from: is needed"));
   EXPECT_THAT(message("pretrain", {"--model.from=m", "--model.config=c"}), HasSubstr("model.from is given as well"));
 }

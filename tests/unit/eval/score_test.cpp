@@ -1,15 +1,15 @@
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.hpp"
+#include "eval/task_groups.hpp"
+#include "eval/prompt_library.hpp"
 #include "eval/result_files.hpp"
-#include "eval/run_tasks.hpp"
+#include "eval/samples_file.hpp"
 #include "eval/scores_table.hpp"
 #include "eval/task_score.hpp"
 
@@ -43,6 +43,7 @@ Task sample_task() {
   task.metrics = {"acc", "acc_norm"};
   task.scoring = config::Scoring::text;
   task.version = "1.0";
+  task.prompt = load_prompt("lm-eval", FileFormat::generic);
   for (int i = 0; i < 2; ++i) {
     Question question;
     question.id = std::to_string(i);
@@ -56,62 +57,67 @@ Task sample_task() {
   return task;
 }
 
+std::vector<ItemResult> by_likelihood(const std::vector<std::vector<generate::ContinuationScore>>& choices) {
+  std::vector<ItemResult> results;
+  for (const auto& of_item : choices) results.push_back({.choices = of_item, .votes = {}, .exemplars = {}});
+  return results;
+}
+
 TEST(TaskScore, PicksTheFirstOfEqualsAndNormalisesByCharacters) {
   const Task task = sample_task();
   // Item 0: raw picks "no" (-3), per character "long answer" (-0.36 against -1.5). Item 1: a tie goes to the first.
-  const TaskScore score = score_task(task, {{{-4, false}, {-3, true}}, {{-2, false}, {-2, false}}});
+  const TaskScore score = score_task(task, by_likelihood({{{-4, false}, {-3, true}}, {{-2, false}, {-2, false}}}));
   EXPECT_EQ(score.items[0].prediction, 1);
   EXPECT_EQ(score.items[0].prediction_norm, 0);
   EXPECT_EQ(score.items[1].prediction, 0);
   EXPECT_DOUBLE_EQ(score.metrics[0].estimate.value, 0.0);
   EXPECT_DOUBLE_EQ(score.metrics[1].estimate.value, 0.5);
-  EXPECT_THROW(score_task(task, {{{NAN, false}, {-3, true}}, {{-2, false}, {-2, false}}}), NumericalError);
+  EXPECT_THROW(score_task(task, by_likelihood({{{NAN, false}, {-3, true}}, {{-2, false}, {-2, false}}})),
+               NumericalError);
 }
 
 TEST(TaskScore, GroupsNeedAllTheirMembers) {
   std::vector<TaskScore> tasks;
   for (const std::string& member : task_groups().front().members)
-    tasks.push_back(
-        {.name = member, .items = {}, .metrics = {{"acc", estimate_mean({1, 0})}}, .members = {}, .num_unparsed = 0});
+    tasks.push_back({.name = member,
+                     .subset = "all",
+                     .items = {},
+                     .metrics = {{"acc", estimate_mean({1, 0})}},
+                     .members = {},
+                     .num_unparsed = 1});
   ASSERT_EQ(score_groups(tasks).size(), 1u);
   EXPECT_EQ(score_groups(tasks)[0].name, "mmlu_clinical");
   EXPECT_EQ(score_groups(tasks)[0].metrics[0].estimate.n, 12);
+  EXPECT_EQ(score_groups(tasks)[0].num_unparsed, 6);
   tasks.pop_back();
   EXPECT_TRUE(score_groups(tasks).empty());
 }
 
-TEST(RunTasks, EveryItemIsDealtOnceAndSharesAreAlike) {
-  std::vector<std::size_t> sizes;
-  for (std::size_t i = 0; i < 101; ++i) sizes.push_back(100 + (i * 37) % 101);
-  for (const int ranks : {1, 2, 3, 4, 7}) {
-    std::multiset<std::size_t> dealt;
-    std::size_t least = SIZE_MAX;
-    std::size_t most = 0;
-    for (int rank = 0; rank < ranks; ++rank) {
-      std::size_t share = 0;
-      for (const std::size_t item : items_of_rank(sizes, rank, ranks)) {
-        dealt.insert(item);
-        share += sizes[item];
-      }
-      least = std::min(least, share);
-      most = std::max(most, share);
-    }
-    EXPECT_EQ(dealt.size(), sizes.size());
-    EXPECT_EQ(std::set<std::size_t>(dealt.begin(), dealt.end()).size(), sizes.size());
-    EXPECT_LE(most - least, 201u) << ranks;  // one item at most
-  }
+TEST(TaskScore, CountsPartsByName) {
+  Task task = sample_task();
+  task.metrics = {"acc"};
+  task.questions[0].subject = "s";
+  const TaskScore score = score_task(task, by_likelihood({{{-1, false}, {-3, true}}, {{-2, false}, {-3, false}}}));
+  EXPECT_TRUE(score_parts(task, score, {}).empty()) << "one subject is no part";
+  task.questions[1].subject = "t";
+  const auto parts = score_parts(task, score, {false, true});
+  std::vector<std::pair<std::string, double>> found;
+  for (const TaskScore& part : parts) found.emplace_back(part.subset, part.metrics[0].estimate.value);
+  EXPECT_EQ(found, (std::vector<std::pair<std::string, double>>{
+                       {"clean", 1.0}, {"subject:s", 1.0}, {"subject:t", 0.0}, {"touched", 0.0}}));
 }
 
 TEST(ResultFiles, HoldWhatLmEvalHolds) {
   const Task task = sample_task();
-  const TaskScore score = score_task(task, {{{-4.5, false}, {-3, true}}, {{-2, false}, {-1, false}}});
+  const TaskScore score = score_task(task, by_likelihood({{{-4.5, false}, {-3, true}}, {{-2, false}, {-1, false}}}));
   RunIdentity identity;
   identity.model = "runs/a b";
-  const auto results = nlohmann::json::parse(results_text(identity, {task}, {score}, {}));
+  const auto results =
+      nlohmann::json::parse(results_text(identity, {task}, {.tasks = {score}, .parts = {}, .groups = {}}));
   EXPECT_DOUBLE_EQ(results["results"]["exam"]["acc,none"].get<double>(), 0.5);
   EXPECT_EQ(results["n-samples"]["exam"], (nlohmann::json{{"original", 5}, {"effective", 2}}));
   EXPECT_EQ(results["model_name_sanitized"], "runs__a__b");
-  const std::string text = samples_text(task, score);
+  const std::string text = samples_text(task, score, identity.options);
   const auto row = nlohmann::json::parse(text.substr(0, text.find('\n')));
   EXPECT_EQ(row["resps"], nlohmann::json::parse(R"([[["-4.5","False"]],[["-3.0","True"]]])"));
   EXPECT_EQ(row["filtered_resps"], nlohmann::json::parse(R"([["-4.5","False"],["-3.0","True"]])"));
@@ -126,7 +132,7 @@ TEST(ScoresTable, CsvLeavesAMissingErrorEmptyAndQuotes) {
   TaskScore score;
   score.name = "exam";
   score.metrics = {{"acc", estimate_mean({1})}};
-  const std::string csv = scores_csv(scores_columns(identity, {score}, {}));
+  const std::string csv = scores_csv(scores_columns(identity, {.tasks = {score}, .parts = {}, .groups = {}}));
   EXPECT_TRUE(csv.starts_with("schema_version,model,tokens_seen,fine_tuned,neftune_alpha,task,subset,strategy,"))
       << csv;
   EXPECT_NE(csv.find("\n1,\"a,b\",0,0,0.0,exam,all,zero-shot,letter,0,acc,1.0,,"), std::string::npos) << csv;

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "base/error.hpp"
+#include "eval/prompt.hpp"
 #include "eval/python_text.hpp"
 
 namespace osler::eval {
@@ -33,8 +34,18 @@ constexpr const char* kMedqa =
     R"({"question":"Which organ?","answer":"Liver","options":{"A":"Heart","B":"Liver","C":"Lung","D":"Skin"},"answer_idx":"B"})"
     "\n";
 
+std::vector<Task> load_all(const std::vector<config::NamedPath>& named, std::int64_t limit = 0) {
+  config::EvalOptions options;
+  options.task = named;
+  options.limit = limit;
+  return load_tasks(options);
+}
+
 Task load(const std::string& name, const std::string& path, config::Scoring scoring = config::Scoring::letter) {
-  return load_tasks({{name, path}}, scoring, 0).front();
+  config::EvalOptions options;
+  options.task = {{name, path}};
+  options.scoring = scoring;
+  return load_tasks(options).front();
 }
 
 TEST(Task, PromptsByName) {
@@ -102,7 +113,7 @@ TEST(Task, PromptsByName) {
                 "1"},
        }) {
     const Task task = load(c.name, folder.write("file", c.content), c.scoring);
-    EXPECT_EQ(prompt_of(task, task.questions[0]), c.prompt);
+    EXPECT_EQ(prompt_of(task, 0), c.prompt);
     EXPECT_EQ(continuations_of(task, task.questions[0]), c.continuations) << c.name;
     EXPECT_EQ(target_of(task, task.questions[0]), c.target) << c.name;
   }
@@ -122,13 +133,13 @@ TEST(Task, CountsMedmcqaOptionsFromWhereTheFileDoes) {
 TEST(Task, LimitKeepsTheFirstAndGroupsExpand) {
   const Folder folder;
   const std::string path = folder.write("medqa", std::string(kMedqa) + kMedqa + kMedqa);
-  const Task limited = load_tasks({{"medqa_4options", path}}, config::Scoring::letter, 2).front();
+  const Task limited = load_all({{"medqa_4options", path}}, 2).front();
   EXPECT_EQ(limited.questions.size(), 2u);
   EXPECT_EQ(limited.num_in_file, 3);
   for (const char* subject : {"anatomy_test", "clinical_knowledge", "college_medicine_test", "medical_genetics",
                               "professional_medicine", "college_biology"})
     folder.write(std::string(subject) + ".csv", "Q,a,b,c,d,A\n");
-  const auto tasks = load_tasks({{"mmlu_clinical", folder.path()}}, config::Scoring::letter, 0);
+  const auto tasks = load_all({{"mmlu_clinical", folder.path()}});
   ASSERT_EQ(tasks.size(), 6u);
   EXPECT_EQ(tasks[0].name, "mmlu_anatomy");
   EXPECT_TRUE(tasks[0].path.ends_with("/anatomy_test.csv"));
@@ -139,8 +150,7 @@ TEST(Task, RefusesNamesThatCannotBe) {
   const std::string path = folder.write("medqa", kMedqa);
   for (const char* name : {"mmlu_anatomi", "multimedqa", "../evil", "", ".hidden"})
     EXPECT_THROW(load(name, path), ConfigError) << name;
-  EXPECT_THROW(load_tasks({{"medqa_4options", path}, {"medqa_4options", path}}, config::Scoring::letter, 0),
-               ConfigError);
+  EXPECT_THROW(load_all({{"medqa_4options", path}, {"medqa_4options", path}}), ConfigError);
 }
 
 TEST(PythonText, StripsAndCountsAsPython) {

@@ -121,7 +121,7 @@ TEST(TokenLogProbs, EqualsLogSoftmaxAndNamesTheArgmax) {
     const at::Tensor index = problem.labels.clamp_min(0).unsqueeze(1), ignored = problem.labels.eq(kIgnoreLabel);
     const at::Tensor want =
         at::log_softmax(logits, -1, at::kDouble).gather(1, index).squeeze(1).masked_fill(ignored, 0);
-    const auto [log_p, is_top] = token_log_probs(problem.hidden, problem.head.data, problem.labels);
+    const auto [log_p, is_top] = token_log_probs(problem.hidden, problem.head, problem.labels);
     EXPECT_LT(distance(log_p, want), 1e-5);  // the same rounded logits on both sides
     EXPECT_TRUE(at::equal(is_top, logits.argmax(-1).eq(problem.labels)));
   }

@@ -1,0 +1,33 @@
+// Finished work of an evaluation, on disk as it is finished: the same command goes on from here after a kill, on any
+// number of ranks. One file per rank and JSON object per line; a line is whole or, torn by a kill, passed over. Local.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "eval/json_record.hpp"
+
+namespace osler::eval {
+
+class Journal {
+ public:
+  /// Opens `folder`/rank_%05d.jsonl to append to; the folder is made if missing. `writes` false: append() does nothing
+  /// (a rank whose neighbour writes the same). Throws StorageError.
+  Journal(const std::string& folder, int rank, bool writes);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+  /// On disk when it returns. Throws StorageError.
+  void append(const std::vector<Json>& records);
+
+  /// Every whole line of every rank's file, in no order that matters; empty without a folder.
+  static std::string read(const std::string& folder);
+  /// Its records.
+  static std::vector<Json> parse(const std::string& text);
+
+ private:
+  std::string path_;
+  int file_ = -1;
+};
+
+}  // namespace osler::eval
