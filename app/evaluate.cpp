@@ -58,8 +58,8 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
 }
 
 std::string summary(const Subject& subject) {
-  std::string text =
-      text_of("model  ", subject.weights->directory(), ", ", subject.weights->tokens_seen(), " tokens seen\n");
+  std::string text = text_of("model  ", subject.weights->directory(), ", ",
+                             subject.weights->provenance().pretraining_tokens, " tokens seen\n");
   for (const eval::Task& task : subject.tasks)
     text += text_of("task  ", task.name, ": ", task.questions.size(), " of ", task.num_in_file, " items\n");
   return text;
@@ -70,7 +70,10 @@ eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, con
   eval::RunIdentity identity;
   identity.model = spec.eval.model;
   identity.checkpoint = subject.weights->directory();
-  identity.tokens_seen = subject.weights->tokens_seen();
+  const checkpoint::Provenance provenance = subject.weights->provenance();
+  identity.tokens_seen = provenance.pretraining_tokens;
+  identity.is_fine_tuned = provenance.is_fine_tuned();
+  identity.neftune_alpha = provenance.neftune_alpha;
   identity.dtype = config::name_of(spec.parallel.dtype);
   identity.device = world.device().str();
   identity.tokenizer_sha256 = subject.tokenizer->sha256();
