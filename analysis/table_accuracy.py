@@ -7,7 +7,8 @@ import sys
 
 import pandas
 
-from read_tables import KEY_COLUMNS, TableError, read_evaluation
+from read_tables import TableError, key_columns, read_evaluation
+from write_tables import to_latex, to_markdown
 
 SHOWN = ["model", "tokens seen", "task", "strategy", "metric", "accuracy (%)", "95 % interval", "n", "unparsed"]
 
@@ -18,7 +19,7 @@ def build_rows(folders, metrics):
     for folder in folders:
         frames.append(read_evaluation(folder))
     table = pandas.concat(frames, ignore_index=True)
-    doubled = table[table.duplicated(KEY_COLUMNS)]
+    doubled = table[table.duplicated(key_columns(table))]
     if len(doubled):
         row = doubled.iloc[0]
         raise TableError(f"two of the folders hold a score of {row['model']} on {row['task']} ({row['metric']}, {row['strategy']})")
@@ -48,22 +49,6 @@ def shown_rows(table):
     return shown
 
 
-def to_markdown(rows):
-    widths = [max(len(row[i]) for row in [SHOWN, *rows]) for i in range(len(SHOWN))]
-    line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
-    return "\n".join([line(SHOWN), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)]) + "\n"
-
-
-def to_latex(rows):
-    def escape(text):
-        for plain, written in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("$", r"\$"), ("±", r"$\pm$")):
-            text = text.replace(plain, written)
-        return text
-
-    line = lambda cells: " & ".join(map(escape, cells)) + r" \\"
-    return "\n".join([r"\begin{tabular}{lrlllrrrr}", r"\hline", line(SHOWN), r"\hline", *map(line, rows), r"\hline", r"\end{tabular}"]) + "\n"
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", help="evaluation folders (with scores.csv; means are recomputed from samples_*.jsonl beside it)")
@@ -77,10 +62,10 @@ def main(arguments=None):
         return 3
     rows = shown_rows(table)
     pathlib.Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(f"{options.output}.md").write_text(to_markdown(rows), encoding="utf-8")
-    pathlib.Path(f"{options.output}.tex").write_text(to_latex(rows), encoding="utf-8")
+    pathlib.Path(f"{options.output}.md").write_text(to_markdown(SHOWN, rows), encoding="utf-8")
+    pathlib.Path(f"{options.output}.tex").write_text(to_latex(SHOWN, rows, "lrlllrrrr"), encoding="utf-8")
     table.to_csv(f"{options.output}.csv", index=False)
-    print(to_markdown(rows), end="")
+    print(to_markdown(SHOWN, rows), end="")
     return 0
 
 
