@@ -177,12 +177,7 @@ def read_results(path):
     return results
 
 
-def recompute(samples_path, metric, subject=None):
-    """(mean, standard error, n) of a metric over the rows of a samples file, or over those of one subject."""
-    samples = read_samples(samples_path, metric)
-    if subject is not None:
-        samples = samples[samples["subject"] == subject]
-    values = samples["value"].tolist()
+def _mean_and_error(values):
     n = len(values)
     if n == 0:
         return float("nan"), float("nan"), 0
@@ -192,19 +187,33 @@ def recompute(samples_path, metric, subject=None):
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n), n
 
 
+def recompute(samples_path, metric):
+    """(mean, standard error, n) of a metric over the rows of a samples file."""
+    return _mean_and_error(read_samples(samples_path, metric)["value"].tolist())
+
+
 def read_evaluation(folder):
-    """The scores of an evaluation folder, each value checked against its samples file where the rows can be told."""
+    """The scores of an evaluation folder, each value checked against its samples file where the rows can be told.
+
+    Rows of subset `all` and `subject:NAME` of a task are checked; groups have no samples of their own, and which items are
+    clean or touched is not in the samples.
+    """
     folder = pathlib.Path(folder)
     scores = read_scores(folder / "scores.csv")
+    items = {}
     for _, row in scores.iterrows():
         samples = folder / f"samples_{row['task']}.jsonl"
         if not samples.exists() or row["metric"] not in ("acc", "acc_norm"):
             continue
         subset = row["subset"] if isinstance(row["subset"], str) and row["subset"] else "all"
-        subject = subset.removeprefix("subject:") if subset.startswith("subject:") else None
-        if subset != "all" and subject is None:
+        if subset != "all" and not subset.startswith("subject:"):
             continue
-        mean, error, n = recompute(samples, row["metric"], subject)
-        if n != row["n"] or abs(mean - row["value"]) > 1e-6:
-            raise TableError(f"{folder}/scores.csv says {row['task']} {row['metric']} = {row['value']:.6f} (n {int(row['n'])}), but {samples.name} gives {mean:.6f} (n {n})")
+        key = (row["task"], row["metric"])
+        if key not in items:
+            items[key] = read_samples(samples, row["metric"])
+        chosen = items[key] if subset == "all" else items[key][items[key]["subject"] == subset.removeprefix("subject:")]
+        mean, error, n = _mean_and_error(chosen["value"].tolist())
+        if n != row["n"] or not abs(mean - row["value"]) <= 1e-6:
+            where = row["task"] if subset == "all" else f"{row['task']} ({subset})"
+            raise TableError(f"{folder}/scores.csv says {where} {row['metric']} = {row['value']:.6f} (n {int(row['n'])}), but {samples.name} gives {mean:.6f} (n {n})")
     return scores

@@ -59,3 +59,44 @@ def write_evaluation(folder, tasks, groups=None, extra_rows=(), subjects=None, u
                  "tokenizer_sha256": "cd" * 32, "interval": "wilson", "config_hash": first["config_hash"], "config": CONFIG}
         (folder / "results.json").write_text(json.dumps({"results": {}, "group_subtasks": groups or {}, "osler": osler}))
     return folder
+
+
+RUN_CONFIG = """[run]
+# command line
+seed = 1234
+steps = {steps}
+
+[model]
+from = /weights/base-model
+
+[data]
+source = general:1:/tokens/general
+source = clinical:3:/tokens/clinical
+sequence_length = 64
+global_batch = 16
+
+[optim]
+learning_rate = 3e-4
+schedule = cosine
+beta1 = 0.9
+"""
+
+
+def write_run(folder, steps=40, sources=("general", "clinical"), done=True, start=2.0):
+    """A run folder whose loss falls as start * step^-0.1."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    lines = []
+    for step in range(1, steps + 1):
+        loss = start * step ** -0.1
+        lines.append({"schema_version": 1, "step": step, "tokens": 1024 * step, "loss": loss} | {f"loss/{s}": loss + 0.3 * i + 0.02 * (step % 3)
+                                                                                                for i, s in enumerate(sources)})
+        if step % 10 == 0:
+            lines.append({"schema_version": 1, "step": step, "tokens": 1024 * step} | {f"valid/{s}": loss + 0.3 * i + 0.05 for i, s in enumerate(sources)})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "config.ini").write_text(RUN_CONFIG.format(steps=steps if done else 2 * steps))
+    (folder / "run.json").write_text(json.dumps({"version": "osler 0.1.0 (0123456)\n  build Release", "world_size": 2, "layout": {"dp": 2, "tp": 1, "edp": 1, "ep": 2},
+                                                 "hosts": ["one"], "resumed_step": 0, "start_time": "2026-01-31T12:00:00Z"}))
+    if done:
+        (folder / "done").write_text(f"step {steps} 2026-01-31T13:00:00Z\n")
+    return folder
