@@ -9,7 +9,7 @@ import textwrap
 from drawing import COLOURS, look, pyplot, save
 from read_tables import TableError, read_sample_row
 
-_WIDTH = 96  # characters in a line
+_WIDTH = 114  # characters in a line
 _MAX_LINES = 70  # of the prompt: one printed page
 _LINE_INCHES = 0.155
 

@@ -1,6 +1,7 @@
 """How all figures look, and how they are written: PNG for screens, PDF for print."""
 
 import pathlib
+import re
 
 import matplotlib
 
@@ -12,6 +13,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ["-", "--", "-.", ":"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 UNITS = [(1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1, "")]
+_LETTERS_PER_INCH = 13  # of DejaVu Sans at 9 points, rather few
 _LOOK = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "axes.axisbelow": True}
 
 
@@ -32,12 +34,19 @@ def token_unit(largest):
     return scale, f"({unit})" if unit else ""
 
 
-def legend_below(figure, axes, columns=3):
-    """One legend under all panels: it cannot cover data."""
+def math_name(version):
+    """P^2B+F with its tokens raised, as matplotlib writes mathematics."""
+    return re.sub(r"^P\^([\w.]+)", lambda found: "$P^{%s}$" % (found[1] if found[1] == "t" else rf"\mathrm{{{found[1]}}}"), version)
+
+
+def legend_below(figure, axes):
+    """One legend under all panels, where it cannot cover data, in as many columns as fit."""
     entries = {}
     for axis in axes:
         entries.update({label: handle for handle, label in zip(*axis.get_legend_handles_labels()) if label not in entries})
     if entries:
+        longest = max(len(label) for label in entries) + 7  # the handle and its gaps take about seven letters
+        columns = max(1, int(figure.get_figwidth() * _LETTERS_PER_INCH / longest))
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(columns, len(entries)), frameon=False, fontsize=9)
 
 

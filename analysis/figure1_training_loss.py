@@ -58,17 +58,19 @@ def draw(runs, subsets, output, chain, window):
                 if len(training):
                     axis.plot(training["tokens"] / scale, training["loss"], color=colour, alpha=0.25, linewidth=0.8)
                     axis.plot(training["tokens"] / scale, _smooth(training["loss"], window), color=colour, linestyle=style, linewidth=1.8,
-                              label=f"{name}, training")
+                              label=name)
                 if len(held_out):
                     axis.plot(held_out["tokens"] / scale, held_out["loss"], color=colour, marker="o", markersize=4, linestyle="none",
-                              markerfacecolor="white", label=f"{name}, held out")
+                              markerfacecolor="white")
             for end in range(1, len(runs) if chain else 0):
                 axis.axvline(sum(lengths[:end]) / scale, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)))
             axis.set_title(f"{subset} subset")
             axis.set_xlabel(f"tokens seen {unit}".strip())
             axis.set_ylabel("loss (nats per token)")
             axis.grid(color="0.92")
-        legend_below(figure, axes, columns=4)
+        if any(len(validation) for _, _, validation in runs):
+            axes[0].plot([], [], color="0.3", marker="o", markersize=4, linestyle="none", markerfacecolor="white", label="held-out text")
+        legend_below(figure, axes)
         return save(figure, output)
 
 

@@ -3,20 +3,18 @@
 
     python analysis/figure2_accuracy_by_tokens.py --output out/figure2 [NAME=]STUDY_FOLDER [...]
 
-One panel for each model (NAME). Points stand at their t, moved sideways by a few dots so that intervals do not cover each other.
+One panel for each model (NAME). Points stand at their t, moved sideways by little so that intervals do not cover each other.
 """
 
 import argparse
 import sys
 
-import matplotlib.transforms
-
-from drawing import COLOURS, MARKERS, STYLES, legend_below, look, panels, save, token_unit
+from drawing import COLOURS, MARKERS, STYLES, legend_below, look, math_name, panels, save, token_unit
 from read_tables import TableError
 from study_tree import collect, named_tree
 from versions import method_rank, version_of
 
-_DODGE_POINTS = 3.0
+_DODGE = 0.012  # of the axis, between lines
 
 
 def accuracy_by_tokens(study, task, method, metric="acc"):
@@ -41,28 +39,32 @@ def default_method(study, task):
     return min(counts, key=lambda method: (-len(counts[method]), method_rank(method)), default=None)
 
 
-def draw(lines, task, method, output):
-    """lines: of accuracy_by_tokens; writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
+def plot(lines, task, method):
+    """The figure of accuracy_by_tokens' lines."""
     families = list(dict.fromkeys(family for of_series in lines.values() for family in of_series))
-    scale, unit = token_unit(max(rows["tokens_seen"].max() for of_series in lines.values() for rows in of_series.values()))
+    largest = max(rows["tokens_seen"].max() for of_series in lines.values() for rows in of_series.values())
+    scale, unit = token_unit(largest)
+    figure, axes = panels(len(lines), sharey=True, width=5.4, height=4.0)
+    for axis, (series, of_series) in zip(axes, lines.items()):
+        for family, rows in of_series.items():
+            index = families.index(family)
+            shift = (index - (len(families) - 1) / 2) * _DODGE * largest / scale
+            value = 100 * rows["value"]
+            axis.errorbar(rows["tokens_seen"] / scale + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], color=COLOURS[index % 7],
+                          linestyle=STYLES[index % 4], marker=MARKERS[index % 7], markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5,
+                          label=math_name(family))
+        axis.set_title(f"{series}: {task}" if series else f"{task}")
+        axis.set_xlabel(f"tokens t of continued pretraining {unit}".strip())
+        axis.grid(color="0.92")
+    axes[0].set_ylabel(f"accuracy (%), {method}")
+    legend_below(figure, axes)
+    return figure
+
+
+def draw(lines, task, method, output):
+    """Writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
     with look():
-        figure, axes = panels(len(lines), sharey=True, width=5.4, height=4.0)
-        for axis, (series, of_series) in zip(axes, lines.items()):
-            for family, rows in of_series.items():
-                index = families.index(family)
-                shift = (index - (len(families) - 1) / 2) * _DODGE_POINTS / 72
-                moved = axis.transData + matplotlib.transforms.ScaledTranslation(shift, 0, figure.dpi_scale_trans)
-                value = 100 * rows["value"]
-                axis.errorbar(rows["tokens_seen"] / scale, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], color=COLOURS[index % 7],
-                              linestyle=STYLES[index % 4], marker=MARKERS[index % 7], markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5, label=family,
-                              transform=moved)
-            axis.set_title(f"{series}: {task}" if series else f"{task}")
-            axis.set_xlabel(f"tokens t of continued pretraining {unit}".strip())
-            axis.grid(color="0.92")
-            axis.margins(x=0.06)
-        axes[0].set_ylabel(f"accuracy (%), {method}")
-        legend_below(figure, axes, columns=4)
-        return save(figure, output)
+        return save(plot(lines, task, method), output)
 
 
 def main(arguments=None):

@@ -9,7 +9,7 @@ CPT is taken at the largest t that was asked; with 95 % intervals; one panel for
 import argparse
 import sys
 
-from drawing import COLOURS, MARKERS, legend_below, look, panels, save
+from drawing import COLOURS, MARKERS, legend_below, look, math_name, panels, save
 from read_tables import TableError
 from study_tree import collect, named_tree
 from versions import method_rank, version_of
@@ -50,29 +50,34 @@ def accuracy_by_version(study, task, metric="acc"):
     return drawn
 
 
-def draw(drawn, task, output):
-    """drawn: of accuracy_by_version; writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
+def plot(drawn, task):
+    """The figure of what accuracy_by_version gives."""
     methods = sorted({method for _, by_method in drawn.values() for method in by_method}, key=method_rank)
     most = max(len(steps) for steps, _ in drawn.values())
+    figure, axes = panels(len(drawn), sharey=True, width=max(5.0, 1.25 * most + 1.2), height=4.2)
+    for axis, (series, (steps, by_method)) in zip(axes, drawn.items()):
+        for method, rows in by_method.items():
+            index = methods.index(method)
+            shift = (index - (len(methods) - 1) / 2) * 0.7 / max(len(methods), 3)
+            value = 100 * rows["value"]
+            axis.errorbar(rows["step"] + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], linestyle="none",
+                          color=COLOURS[index % 7], marker=MARKERS[index % 7], markersize=8 if method == _MEDPROMPT else 5, elinewidth=1.2, capsize=2.5,
+                          label=method)
+        for boundary in range(1, len(steps)):
+            axis.axvline(boundary - 0.5, color="0.9", linewidth=0.8)
+        axis.set_xticks(range(len(steps)), [f"{step}\n{math_name(version.name)}" for step, version in steps], fontsize=8)
+        axis.set_xlim(-0.5, len(steps) - 0.5)
+        axis.set_title(f"{series}: {task}" if series else f"{task}")
+        axis.grid(axis="y", color="0.92")
+    axes[0].set_ylabel("accuracy (%)")
+    legend_below(figure, axes)
+    return figure
+
+
+def draw(drawn, task, output):
+    """Writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
     with look():
-        figure, axes = panels(len(drawn), sharey=True, width=max(5.0, 1.25 * most + 1.2), height=4.2)
-        for axis, (series, (steps, by_method)) in zip(axes, drawn.items()):
-            for method, rows in by_method.items():
-                index = methods.index(method)
-                shift = (index - (len(methods) - 1) / 2) * 0.7 / max(len(methods), 3)
-                value = 100 * rows["value"]
-                axis.errorbar(rows["step"] + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], linestyle="none",
-                              color=COLOURS[index % 7], marker=MARKERS[index % 7], markersize=8 if method == _MEDPROMPT else 5, elinewidth=1.2, capsize=2.5,
-                              label=method)
-            for boundary in range(1, len(steps)):
-                axis.axvline(boundary - 0.5, color="0.9", linewidth=0.8)
-            axis.set_xticks(range(len(steps)), [f"{step}\n{version.name}" for step, version in steps], fontsize=8)
-            axis.set_xlim(-0.5, len(steps) - 0.5)
-            axis.set_title(f"{series}: {task}" if series else f"{task}")
-            axis.grid(axis="y", color="0.92")
-        axes[0].set_ylabel("accuracy (%)")
-        legend_below(figure, axes, columns=4)
-        return save(figure, output)
+        return save(plot(drawn, task), output)
 
 
 def main(arguments=None):

@@ -85,9 +85,11 @@ def _prompt_steps(study, series):
 
 
 def _reading(record):
+    if record["only_first"] + record["only_second"] == 0:
+        return "adds nothing: the same questions are right"
     if record["p_corrected"] > LEVEL:
         seen = record["detectable"]
-        return "adds nothing beyond noise" + ("" if seen != seen else f" (less than {percent(seen)} points would be missed)")
+        return "adds nothing beyond noise" + (" (too few answers differ to tell)" if seen != seen else f" (less than {percent(seen)} points would be missed)")
     points = percent(abs(record["difference"]))
     return f"adds {points} points" if record["difference"] > 0 else f"takes {points} points away"
 

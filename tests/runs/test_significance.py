@@ -197,8 +197,7 @@ def test_other_items_are_refused(tmp_path):
     other = write_evaluation(tmp_path / "other", {"exam": FIRST}, subjects=["another text"])
     quiz = write_evaluation(tmp_path / "quiz", {"quiz": FIRST})
     for folder, complaint in ((fewer, r"2 only in first \(the first has doc_id 10\)"), (other, "12 have another text"), (quiz, "no task in common")):
-        result = command("--output", tmp_path / "t", first, folder)
-        assert result.returncode == 3
+        assert compare.main(["--output", str(tmp_path / "t"), str(first), str(folder)]) == 3
         with pytest.raises(TableError, match=complaint):
             compare.compare_folders([("first", first), (folder.name, folder)])
     assert not (tmp_path / "t.md").exists()
@@ -206,4 +205,5 @@ def test_other_items_are_refused(tmp_path):
     (other / "samples_exam.jsonl").write_text("".join(json.dumps({k: v for k, v in line.items() if k != "doc_hash"}) + "\n" for line in lines))
     with pytest.raises(TableError, match="no doc_hash"):
         compare.compare_folders([("first", first), ("other", other)])
-    assert command("--output", tmp_path / "t", first).returncode == 2
+    with pytest.raises(SystemExit, match="2"):
+        compare.main(["--output", str(tmp_path / "t"), str(first)])

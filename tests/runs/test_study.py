@@ -20,6 +20,7 @@ import draw_prompt  # noqa: E402
 import figure1_training_loss  # noqa: E402
 import figure2_accuracy_by_tokens  # noqa: E402
 import figure3_medprompt_by_version  # noqa: E402
+import study as study_script  # noqa: E402
 import table_accuracy  # noqa: E402
 import table_contribution  # noqa: E402
 import table_setup  # noqa: E402
@@ -86,6 +87,15 @@ def command(name, *arguments):
     return subprocess.run([sys.executable, ANALYSIS / name, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
+@pytest.fixture
+def study_command(capsys):
+    """study.py in this process: importing everything takes longer than drawing."""
+    def call(*arguments):
+        code = study_script.main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().err
+    return call
+
+
 def test_names():
     assert [Version(t, bool(f), a).name for t, f, a in VERSIONS[3:6]] == ["P^1B", "P^1B+F", "P^1B+F+N(5)"]
     assert version_of({"tokens_seen": 1_500_000, "fine_tuned": 1, "neftune_alpha": 7.5}).name == "P^1.5M+F+N(7.5)"
@@ -122,6 +132,18 @@ def test_figure2_draws_accuracy_of_every_version(study):
             assert math.isclose(row["value"], sum(values) / 200)
             assert numpy.allclose((row["ci_low"], row["ci_high"]), proportion_confint(sum(values), 200, method="wilson"))
     assert figure2_accuracy_by_tokens.default_method(study, "medqa_4options") == "zero-shot"
+    axis, = figure2_accuracy_by_tokens.plot({"": lines}, "medqa_4options", "MedPrompt").axes
+    assert drawn_points(axis) == [sorted(100 * rows["value"]) for rows in lines.values()]
+
+
+def drawn_points(axis):
+    """Heights of the markers of every line that is drawn, all of them within the axes and in print."""
+    low, high = axis.get_ylim()
+    left, right = axis.get_xlim()
+    lines = [container[0] for container in axis.containers]
+    for line in lines:
+        assert all(low < y < high for y in line.get_ydata()) and all(left < x < right for x in line.get_xdata())
+    return [sorted(line.get_ydata()) for line in lines]
 
 
 def test_figure3_climbs_the_ladder(study):
@@ -132,6 +154,9 @@ def test_figure3_climbs_the_ladder(study):
         for value, version in zip(by_method[method]["value"], ((0, 0, 0.0), *VERSIONS[6:])):
             values = item_values(*version, strategy)
             assert math.isclose(value, sum(sum(values[task]) for task in GROUP["mmlu_clinical"]) / 100)
+    axis, = figure3_medprompt_by_version.plot({"": (steps, by_method)}, "mmlu_clinical").axes
+    assert drawn_points(axis) == [sorted(100 * rows["value"]) for rows in by_method.values()]
+    assert [label.get_text().split("\n")[0] for label in axis.get_xticklabels()] == [step for step, _ in steps]
 
 
 def test_contributions_equal_recomputation(study):
@@ -153,16 +178,22 @@ def test_contributions_equal_recomputation(study):
     ordered = sorted(r["p"] for r in records)
     assert math.isclose(min(r["p_corrected"] for r in records), min(1.0, len(records) * ordered[0]))
     assert all(r["p_corrected"] >= r["p"] for r in records)
-    assert medqa["NEFTune"]["reading"].startswith("adds nothing beyond noise")
+    assert medqa["NEFTune"]["reading"] == "adds nothing: the same questions are right"
     assert medqa["fine-tuning"]["reading"] == "adds 15.0 points"
     assert {r["task"] for r in records} == {"medqa_4options", "mmlu_clinical"}
 
 
-def test_a_technique_that_harms_is_said_to(tmp_path):
+@pytest.mark.parametrize("after, words", [
+    ([0] * 30 + [1] * 30 + [0] * 40, "takes 30.0 points away"),
+    ([1] * 62 + [0] * 38, "adds nothing beyond noise (too few answers differ to tell)"),
+    ([0] * 20 + [1] * 60 + [0] * 20, "adds nothing beyond noise (less than 17.5 points would be missed)"),
+    ([1] * 60 + [0] * 40, "adds nothing: the same questions are right"),
+])
+def test_what_a_row_says(tmp_path, after, words):
     write_evaluation(tmp_path / "a", {"exam": [1] * 60 + [0] * 40})
-    write_evaluation(tmp_path / "b", {"exam": [0] * 30 + [1] * 30 + [0] * 40}, fine_tuned=1)
+    write_evaluation(tmp_path / "b", {"exam": after}, fine_tuned=1)
     record, = table_contribution.contributions(collect([("", tmp_path)]))
-    assert record["reading"] == "takes 30.0 points away" and record["difference"] == pytest.approx(-0.3)
+    assert record["reading"] == words and record["difference"] == pytest.approx(sum(after) / 100 - 0.6)
 
 
 def test_tables(study):
@@ -210,19 +241,19 @@ def test_the_page_stands_alone(output):
     page = (output[0] / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 5 and "A &lt;study&gt;" in page
     assert not re.search(r'(src|href)="(?!data:)', page), "the page must need no other file"
-    for words in ("abababababab", "osler 0.1.0 (0123456)", "2026-01-31T12:00:00Z", "step_000000010", "adds nothing beyond noise", "touched", "no-knn", "3 of 200",
+    for words in ("abababababab", "osler 0.1.0 (0123456)", "2026-01-31T12:00:00Z", "step_000000010", "adds nothing: the same questions are right", "touched", "no-knn", "3 of 200",
                   "training not finished"):
         assert words in page, words
     assert "paper" not in page.lower()
 
 
-def test_prompts_are_drawn_only_when_asked(tree, tmp_path):
-    result = command("study.py", "--output", tmp_path / "out", tree / "t0_f0_n0")
-    assert result.returncode == 0, result.stderr
+def test_prompts_are_drawn_only_when_asked(tree, tmp_path, study_command):
+    code, messages = study_command("--output", tmp_path / "out", tree / "t0_f0_n0")
+    assert code == 0, messages
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert not any(name.startswith(("figure4", "figure5")) for name in names)
     assert "Question 7" not in (tmp_path / "out" / "index.html").read_text()
-    assert "figure 1: no run" in result.stderr and "figure 2: evaluations at one t only" in result.stderr
+    assert "figure 1: no run" in messages and "figure 2: evaluations at one t only" in messages
 
 
 def test_prompt_parts(tmp_path):
@@ -235,27 +266,27 @@ def test_prompt_parts(tmp_path):
         draw_prompt.prompt_parts(tmp_path / "samples_exam.jsonl", 2)
 
 
-def test_a_study_that_is_not_finished(tmp_path):
+def test_a_study_that_is_not_finished(tmp_path, study_command):
     write_evaluation(tmp_path / "whole", {"exam": [1, 0, 1, 1]})
     write_evaluation(tmp_path / "killed", {"exam": [1, 0, 1, 0]}, fine_tuned=1, complete=False)
     (tmp_path / "started").mkdir()
     (tmp_path / "started" / "metrics.jsonl").write_text("")
-    result = command("study.py", "--output", tmp_path / "out", tmp_path)
-    assert result.returncode == 0, result.stderr
+    code, messages = study_command("--output", tmp_path / "out", tmp_path)
+    assert code == 0, messages
     for words in ("killed: evaluation not complete", "started: no training step", "figure 1: no run", "no two evaluations differ", "not asked with MedPrompt: P^0"):
-        assert words in result.stderr, words
+        assert words in messages, words
     assert "killed" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_refusals(tmp_path):
+def test_refusals(tmp_path, study_command):
     first = write_evaluation(tmp_path / "one" / "eval", {"exam": [1, 0, 1, 1]})
-    nothing = command("study.py", "--output", tmp_path / "out", tmp_path / "out2")
-    assert nothing.returncode == 3 and "no such folder" in nothing.stderr
+    code, messages = study_command("--output", tmp_path / "out", tmp_path / "out2")
+    assert code == 3 and "no such folder" in messages
     (tmp_path / "empty").mkdir()
-    assert "no run and no evaluation" in command("study.py", "--output", tmp_path / "out", tmp_path / "empty").stderr
+    assert "no run and no evaluation" in study_command("--output", tmp_path / "out", tmp_path / "empty")[1]
     write_evaluation(tmp_path / "two" / "eval", {"exam": [1, 0, 1, 0]}, model="runs/other")
-    doubled = command("study.py", "--output", tmp_path / "out", tmp_path)
-    assert doubled.returncode == 3 and "P^0 was asked exam (zero-shot) more than once" in doubled.stderr
+    code, messages = study_command("--output", tmp_path / "out", tmp_path)
+    assert code == 3 and "P^0 was asked exam (zero-shot) more than once" in messages
     named = collect([("one", tmp_path / "one"), ("two", tmp_path / "two")])
     assert named.series == ["one", "two"] and table_accuracy.results_table(named)[0][0] == "model"
     results = json.loads((first / "results.json").read_text())
