@@ -193,27 +193,33 @@ def recompute(samples_path, metric):
 
 
 def read_evaluation(folder):
-    """The scores of an evaluation folder, each value checked against its samples file where the rows can be told.
+    """The scores of an evaluation folder, each value checked against the samples files where the rows can be told.
 
-    Rows of subset `all` and `subject:NAME` of a task are checked; groups have no samples of their own, and which items are
-    clean or touched is not in the samples.
+    Rows of subset `all` and `subject:NAME` are checked, of a group `acc` over the items of all its members (members are in
+    results.json). Which items are clean or touched is not in the samples.
     """
     folder = pathlib.Path(folder)
     scores = read_scores(folder / "scores.csv")
+    results = folder / "results.json"
+    groups = read_results(results).get("group_subtasks", {}) if results.exists() else {}
     items = {}
     for _, row in scores.iterrows():
-        samples = folder / f"samples_{row['task']}.jsonl"
-        if not samples.exists() or row["metric"] not in ("acc", "acc_norm"):
-            continue
         subset = row["subset"] if isinstance(row["subset"], str) and row["subset"] else "all"
-        if subset != "all" and not subset.startswith("subject:"):
+        if row["metric"] not in ("acc", "acc_norm") or (subset != "all" and not subset.startswith("subject:")):
             continue
-        key = (row["task"], row["metric"])
-        if key not in items:
-            items[key] = read_samples(samples, row["metric"])
-        chosen = items[key] if subset == "all" else items[key][items[key]["subject"] == subset.removeprefix("subject:")]
+        members = groups.get(row["task"]) or [row["task"]]
+        paths = [folder / f"samples_{member}.jsonl" for member in members]
+        if not all(path.exists() for path in paths) or (len(paths) > 1 and row["metric"] != "acc"):
+            continue
+        for path in paths:
+            if (path, row["metric"]) not in items:
+                items[path, row["metric"]] = read_samples(path, row["metric"])
+        chosen = pandas.concat([items[path, row["metric"]] for path in paths])
+        if subset != "all":
+            chosen = chosen[chosen["subject"] == subset.removeprefix("subject:")]
         mean, error, n = _mean_and_error(chosen["value"].tolist())
         if n != row["n"] or not abs(mean - row["value"]) <= 1e-6:
             where = row["task"] if subset == "all" else f"{row['task']} ({subset})"
-            raise TableError(f"{folder}/scores.csv says {where} {row['metric']} = {row['value']:.6f} (n {int(row['n'])}), but {samples.name} gives {mean:.6f} (n {n})")
+            raise TableError(f"{folder}/scores.csv says {where} {row['metric']} = {row['value']:.6f} (n {int(row['n'])}), but "
+                             f"{', '.join(path.name for path in paths)} gives {mean:.6f} (n {n})")
     return scores

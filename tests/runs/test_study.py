@@ -305,11 +305,17 @@ def test_ablation_is_read_from_the_configuration(tmp_path):
     assert collect([("", tmp_path)]).evaluations[0].ablation == "without kNN, without shuffling"
 
 
-def test_subject_rows_are_checked(tmp_path):
+def test_rows_of_subjects_and_groups_are_checked(tmp_path):
     values = [1, 0, 1, 1, 0, 1]
     rows = [(values[::2], {"task": "exam", "subset": "subject:heart"}), (values[1::2], {"task": "exam", "subset": "subject:lung"})]
     write_evaluation(tmp_path / "right", {"exam": values}, subjects=["heart", "lung"], extra_rows=rows)
     assert len(collect([("", tmp_path / "right")]).rows(subset=None)) == 3
+    groups = write_evaluation(tmp_path / "groups", {"exam": values, "quiz": [0, 1]}, {"both": ["exam", "quiz"]})
+    scores = (groups / "scores.csv").read_text().splitlines()
+    assert scores[3].split(",")[5] == "both" and "0.625" in scores[3]
+    (groups / "scores.csv").write_text("\n".join([*scores[:3], scores[3].replace("0.625", "0.626")]) + "\n")
+    with pytest.raises(TableError, match=r"both acc = 0.626000 \(n 8\), but samples_exam.jsonl, samples_quiz.jsonl gives 0.625000"):
+        collect([("", groups)])
     rows[0] = ([1, 1, 1], rows[0][1])
     write_evaluation(tmp_path / "wrong", {"exam": values}, subjects=["heart", "lung"], extra_rows=rows)
     with pytest.raises(TableError, match=r"exam \(subject:heart\) acc = 1.000000"):
