@@ -41,7 +41,10 @@ def prompt_parts(samples_path, doc_id):
 
 
 def _wrapped(text):
-    lines = [piece for line in text.split("\n") for piece in (textwrap.wrap(line, _WIDTH, drop_whitespace=False) or [""])]
+    lines = []
+    for line in text.split("\n"):
+        first, *rest = textwrap.wrap(line, _WIDTH, drop_whitespace=False) or [""]
+        lines += [first, *(piece.lstrip() for piece in rest)]  # an indent is the prompt's own, a space at a break is not
     if len(lines) > _MAX_LINES:
         half = _MAX_LINES // 2
         lines = lines[:half] + [f"[{len(lines) - 2 * half} lines left out]"] + lines[-half:]

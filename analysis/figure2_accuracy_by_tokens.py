@@ -44,11 +44,12 @@ def plot(lines, task, method):
     families = list(dict.fromkeys(family for of_series in lines.values() for family in of_series))
     largest = max(rows["tokens_seen"].max() for of_series in lines.values() for rows in of_series.values())
     scale, unit = token_unit(largest)
+    width = max(largest, 1) / scale
     figure, axes = panels(len(lines), sharey=True, width=5.4, height=4.0)
     for axis, (series, of_series) in zip(axes, lines.items()):
         for family, rows in of_series.items():
             index = families.index(family)
-            shift = (index - (len(families) - 1) / 2) * _DODGE * largest / scale
+            shift = (index - (len(families) - 1) / 2) * _DODGE * width
             value = 100 * rows["value"]
             axis.errorbar(rows["tokens_seen"] / scale + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], color=COLOURS[index % 7],
                           linestyle=STYLES[index % 4], marker=MARKERS[index % 7], markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5,

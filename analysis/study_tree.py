@@ -140,6 +140,19 @@ def _read_run(study, series, folder, tree):
     study.runs.append(Run(series, name, folder, training, validation, config, is_done))
 
 
+def _tell_methods_apart(study):
+    """Where one way of asking stands with several scorings or numbers of shots, its name says which."""
+    for column, words in (("scoring", "{}"), ("shots", "{} shots")):
+        several = study.scores.groupby("method")[column].nunique()
+        several = set(several[several > 1].index)
+        for number, evaluation in enumerate(study.evaluations):
+            if evaluation.method in several:
+                rows = study.scores["folder"] == str(evaluation.folder)
+                name = f"{evaluation.method}, {words.format(study.scores.loc[rows, column].iloc[0])}"
+                study.scores.loc[rows, "method"] = name
+                study.evaluations[number] = evaluation._replace(method=name)
+
+
 def _refuse_doubled(table):
     doubled = table[table.duplicated(["series", *[c for c in key_columns(table) if c != "model"], "version", "method"], keep=False)]
     if len(doubled):
@@ -171,6 +184,7 @@ def collect(named_trees):
                 _read_run(study, series, folder, tree)
     if frames:
         study.scores = pandas.concat(frames, ignore_index=True)
+        _tell_methods_apart(study)
         _refuse_doubled(study.scores)
     return study
 

@@ -55,14 +55,13 @@ def _wide(study, cell, subset="all", ablation="", tasks=None):
     tasks = [task for task in study.tasks() if task in set(table["task"])] if tasks is None else tasks
     lines = {}
     for _, row in table.iterrows():
-        key = (row["series"], version_of(row), method_rank(row["method"]), row["ablation"], row["scoring"])
+        key = (row["series"], version_of(row), method_rank(row["method"]), row["ablation"])
         lines.setdefault(key, {})[row["task"]] = cell(row)
-    scorings = len({key[4] for key in lines}) > 1
     with_series = len(study.series) > 1
     header = (["model"] if with_series else []) + ["version", "asked"] + tasks
     rows = []
-    for (series, version, (_, method), part, scoring), cells in sorted(lines.items()):
-        asked = method + (f" {part}" if part else "") + (f" ({scoring})" if scorings else "")
+    for (series, version, (_, method), part), cells in sorted(lines.items()):
+        asked = method + (f" {part}" if part else "")
         rows.append(([series] if with_series else []) + [version.name, asked, *(cells.get(task, "–") for task in tasks)])
     return header, rows
 

@@ -56,7 +56,8 @@ def _training_steps(study, series):
         if method is None:
             study.missing.append(f"{TECHNIQUES[step]}{f' ({series})' if series else ''}: {version.name} has nothing to be compared with that was asked the same way")
             continue
-        yield Step(TECHNIQUES[step], study.of(series, before[0], method)[0], study.of(series, version, method)[0], before[0].name, version.name, method)
+        technique = "fine-tuning with NEFTune" if version.alpha and not before[0].fine_tuned else TECHNIQUES[step]
+        yield Step(technique, study.of(series, before[0], method)[0], study.of(series, version, method)[0], before[0].name, version.name, method)
 
 
 def _best_asked(study, series):

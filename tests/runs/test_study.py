@@ -297,6 +297,32 @@ def test_refusals(tmp_path, study_command):
     assert not (tmp_path / "out").exists()
 
 
+def test_ways_of_asking_are_told_apart(tmp_path):
+    for name, values, scoring, shots in (("letter", [1, 0], "letter", 0), ("text", [1, 1], "text", 0), ("few", [0, 0], "letter", 3)):
+        write_evaluation(tmp_path / name, {"exam": values}, scoring=scoring, shots=shots, strategy="few-shot" if shots else "zero-shot")
+    study = collect([("", tmp_path)])
+    assert study.methods() == ["zero-shot, letter", "zero-shot, text", "few-shot (3)"]
+    header, rows = table_accuracy.results_table(study)
+    assert [(row[1], row[2].split(" ")[0]) for row in rows] == [("zero-shot, letter", "50.0"), ("zero-shot, text", "100.0"), ("few-shot (3)", "0.0")]
+
+
+def test_fine_tuning_without_its_plain_form(tmp_path):
+    write_evaluation(tmp_path / "plain", {"exam": [1, 0, 0, 0]})
+    write_evaluation(tmp_path / "noisy", {"exam": [1, 1, 1, 1]}, fine_tuned=1, neftune_alpha=5.0)
+    record, = table_contribution.contributions(collect([("", tmp_path)]))
+    assert record["technique"] == "fine-tuning with NEFTune"
+
+
+def test_unlike_items_and_versions_are_named_not_compared(tmp_path):
+    write_evaluation(tmp_path / "plain", {"exam": [1, 0, 0, 0]})
+    write_evaluation(tmp_path / "tuned", {"exam": [1, 1, 1]}, fine_tuned=1)
+    write_evaluation(tmp_path / "noisy", {"exam": [1, 1, 1]}, fine_tuned=1, neftune_alpha=5.0, strategy="cot")
+    study = collect([("", tmp_path)])
+    assert table_contribution.contributions(study) == []
+    assert any("fine-tuning on exam not compared" in line and "1 only in" in line for line in study.missing)
+    assert any("NEFTune: P^0+F+N(5) has nothing to be compared with" in line for line in study.missing)
+
+
 def test_ablation_is_read_from_the_configuration(tmp_path):
     folder = write_evaluation(tmp_path / "a", {"exam": [1, 0]}, strategy="medprompt")
     results = json.loads((folder / "results.json").read_text())
