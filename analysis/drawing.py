@@ -34,6 +34,12 @@ def token_unit(largest):
     return scale, f"({unit})" if unit else ""
 
 
+def error_bars(rows):
+    """Lengths of the intervals below and above the values, in percent, as errorbar takes them."""
+    # At 0 and 1 an end is the value itself, and rounding may put it on the other side.
+    return [(100 * (rows["value"] - rows["ci_low"])).clip(lower=0), (100 * (rows["ci_high"] - rows["value"])).clip(lower=0)]
+
+
 def math_name(version):
     """P^2B+F with its tokens raised, as matplotlib writes mathematics."""
     return re.sub(r"^P\^([\w.]+)", lambda found: "$P^{%s}$" % (found[1] if found[1] == "t" else rf"\mathrm{{{found[1]}}}"), version)

@@ -9,7 +9,7 @@ One panel for each model (NAME). Points stand at their t, moved sideways by litt
 import argparse
 import sys
 
-from drawing import COLOURS, MARKERS, STYLES, legend_below, look, math_name, panels, save, token_unit
+from drawing import COLOURS, MARKERS, STYLES, error_bars, legend_below, look, math_name, panels, save, token_unit
 from read_tables import TableError
 from study_tree import collect, named_tree
 from versions import method_rank, version_of
@@ -50,8 +50,7 @@ def plot(lines, task, method):
         for family, rows in of_series.items():
             index = families.index(family)
             shift = (index - (len(families) - 1) / 2) * _DODGE * width
-            value = 100 * rows["value"]
-            axis.errorbar(rows["tokens_seen"] / scale + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], color=COLOURS[index % 7],
+            axis.errorbar(rows["tokens_seen"] / scale + shift, 100 * rows["value"], yerr=error_bars(rows), color=COLOURS[index % 7],
                           linestyle=STYLES[index % 4], marker=MARKERS[index % 7], markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5,
                           label=math_name(family))
         axis.set_title(f"{series}: {task}" if series else f"{task}")

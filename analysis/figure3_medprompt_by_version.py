@@ -9,7 +9,7 @@ CPT is taken at the largest t that was asked; with 95 % intervals; one panel for
 import argparse
 import sys
 
-from drawing import COLOURS, MARKERS, legend_below, look, math_name, panels, save
+from drawing import COLOURS, MARKERS, error_bars, legend_below, look, math_name, panels, save
 from read_tables import TableError
 from study_tree import collect, named_tree
 from versions import method_rank, version_of
@@ -59,8 +59,7 @@ def plot(drawn, task):
         for method, rows in by_method.items():
             index = methods.index(method)
             shift = (index - (len(methods) - 1) / 2) * 0.7 / max(len(methods), 3)
-            value = 100 * rows["value"]
-            axis.errorbar(rows["step"] + shift, value, yerr=[value - 100 * rows["ci_low"], 100 * rows["ci_high"] - value], linestyle="none",
+            axis.errorbar(rows["step"] + shift, 100 * rows["value"], yerr=error_bars(rows), linestyle="none",
                           color=COLOURS[index % 7], marker=MARKERS[index % 7], markersize=8 if method == _MEDPROMPT else 5, elinewidth=1.2, capsize=2.5,
                           label=method)
         for boundary in range(1, len(steps)):

@@ -11,6 +11,7 @@ used ends the command with code 3. Written to the output folder:
     table_setup, table_results, table_contribution                                       .md .tex .csv
     index.html                                                                           all of it, with provenance
 
+A base model that was pretrained here counts its own tokens, which are none of continued pretraining: name its folder with --base.
 --show-prompts adds figure4_zero_shot_prompt and figure5_cot_prompt, which show benchmark text.
 """
 
@@ -86,9 +87,9 @@ def prompt_figures(study, task, item, output):
     return drawn
 
 
-def make_study(named_trees, output, task=None, correction="holm", show_prompts=False, item=0, title="Study"):
+def make_study(named_trees, output, bases=(), task=None, correction="holm", show_prompts=False, item=0, title="Study"):
     """Writes everything; returns (paths, what is missing)."""
-    study = collect(named_trees)
+    study = collect(named_trees, bases)
     if not study.evaluations and not study.runs:
         raise TableError("no run and no evaluation was found under " + ", ".join(str(tree) for _, tree in named_trees) + "".join(f"; {line}" for line in study.missing))
     output = pathlib.Path(output)
@@ -134,6 +135,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trees", nargs="+", type=named_tree, metavar="[NAME=]FOLDER", help="folders of runs and evaluations, searched whole")
     parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--base", action="append", default=[], metavar="FOLDER",
+                        help="evaluations under it are of the model before continued pretraining: t = 0 (repeats)")
     parser.add_argument("--task", help="task or group of figures 2 to 5 (default: MedQA, else the first)")
     parser.add_argument("--correction", choices=sorted(significance.CORRECTIONS), default="holm", help="of p values, over the table of contributions")
     parser.add_argument("--title", default="Study", help="of the page")
@@ -141,7 +144,7 @@ def main(arguments=None):
     parser.add_argument("--item", type=int, default=0, help="doc_id of the question in figures 4 and 5 (default 0)")
     options = parser.parse_args(arguments)
     try:
-        paths, missing = make_study(options.trees, options.output, options.task, options.correction, options.show_prompts, options.item, options.title)
+        paths, missing = make_study(options.trees, options.output, options.base, options.task, options.correction, options.show_prompts, options.item, options.title)
     except TableError as error:
         print(f"study.py: {error}", file=sys.stderr)
         return 3

@@ -103,7 +103,7 @@ def _one_of(scores, column, folder):
     return values[0]
 
 
-def _read_evaluation(study, series, folder):
+def _read_evaluation(study, series, folder, is_base):
     if not (folder / "results.json").exists():
         study.missing.append(f"{folder}: evaluation not complete (no results.json)")
         return None
@@ -114,6 +114,8 @@ def _read_evaluation(study, series, folder):
     scores = read_evaluation(folder)
     for column in ("model", "tokens_seen", "fine_tuned", "neftune_alpha", "strategy", "scoring", "seed"):
         _one_of(scores, column, folder)
+    if is_base:
+        scores = scores.assign(tokens_seen=0)
     config = parse_config(str(results["osler"].get("config", "")), folder / "results.json")
     first = scores.iloc[0]
     evaluation = Evaluation(series, folder, version_of(first), method_of(first), _ablation_of(scores, config), tasks_of(folder), results)
@@ -159,12 +161,20 @@ def _refuse_doubled(table):
         row = doubled.iloc[0]
         same = doubled[(doubled["version"] == row["version"]) & (doubled["task"] == row["task"])]["folder"].unique()
         raise TableError(f"{row['version']} was asked {row['task']} ({row['method']}) more than once: {', '.join(same[:2])}; give each model's folder a name "
-                         "of its own (NAME=FOLDER) or leave one out")
+                         "of its own (NAME=FOLDER), name the base with study.py --base, or leave one out")
 
 
-def collect(named_trees):
-    """Study of [(series, folder)]; the series tells models apart and may be the same for several folders."""
+def collect(named_trees, bases=()):
+    """Study of [(series, folder)]; the series tells models apart and may be the same for several folders.
+
+    Evaluations under the folders `bases` are of models before continued pretraining: their t is 0, however many tokens their
+    own pretraining counted.
+    """
     study, frames, seen = Study(), [], set()
+    bases = [pathlib.Path(base).resolve() for base in bases]
+    for base in bases:
+        if not base.is_dir():
+            raise TableError(f"{base}: no such folder")
     for series, tree in named_trees:
         tree = pathlib.Path(tree)
         if not tree.is_dir():
@@ -177,7 +187,7 @@ def collect(named_trees):
                 continue
             seen.add(folder.resolve())
             if "scores.csv" in files or "results.json" in files or any(name.startswith("samples_") and name.endswith(".jsonl") for name in files):
-                scores = _read_evaluation(study, series, folder)
+                scores = _read_evaluation(study, series, folder, any(folder.resolve().is_relative_to(base) for base in bases))
                 if scores is not None:
                     frames.append(scores)
             if "metrics.jsonl" in files:

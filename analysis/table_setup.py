@@ -51,7 +51,8 @@ def settings_of(run):
     if config.get("data.global_batch") and config.get("data.sequence_length"):
         batch, length = int(single("data.global_batch")), int(single("data.sequence_length"))
         settings |= {"sequence length": f"{length}", "batch (sequences)": f"{batch}", "batch (tokens)": short_tokens(batch * length, " ")}
-    settings |= {name: single(key) for key, name in _NUMBERS.items() if config.get(key)}
+    routed = any(column.startswith("router/") for column in run.training)  # a dense model's router options say nothing
+    settings |= {name: single(key) for key, name in _NUMBERS.items() if config.get(key) and (routed or not key.startswith("router."))}
     stamp = run.folder / "run.json"
     if stamp.exists():
         try:

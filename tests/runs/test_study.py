@@ -306,6 +306,17 @@ def test_ways_of_asking_are_told_apart(tmp_path):
     assert [(row[1], row[2].split(" ")[0]) for row in rows] == [("zero-shot, letter", "50.0"), ("zero-shot, text", "100.0"), ("few-shot (3)", "0.0")]
 
 
+def test_a_base_that_was_pretrained_here_has_seen_no_tokens(tmp_path, study_command):
+    write_evaluation(tmp_path / "base" / "eval", {"exam": [0] * 20}, tokens_seen=5000)
+    write_evaluation(tmp_path / "continued" / "eval", {"exam": [1] * 20}, tokens_seen=5000)
+    study = collect([("", tmp_path)], bases=[tmp_path / "base"])
+    assert [version.name for version in study.versions()] == ["P^0", "P^5k"] and sorted(study.scores["tokens_seen"]) == [0, 5000]
+    code, messages = study_command("--output", tmp_path / "out", "--base", tmp_path / "base", tmp_path)
+    assert code == 0 and "at one t only" not in messages
+    assert "continued pretraining | P^0  | P^5k" in (tmp_path / "out" / "table_contribution.md").read_text()
+    assert study_command("--output", tmp_path / "out", "--base", tmp_path / "bas", tmp_path)[0] == 3
+
+
 def test_fine_tuning_without_its_plain_form(tmp_path):
     write_evaluation(tmp_path / "plain", {"exam": [1, 0, 0, 0]})
     write_evaluation(tmp_path / "noisy", {"exam": [1, 1, 1, 1]}, fine_tuned=1, neftune_alpha=5.0)
