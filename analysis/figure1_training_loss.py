@@ -23,8 +23,11 @@ def named_path(text):
     return name, pathlib.Path(path)
 
 
-def _smooth(values, window):
-    return values.rolling(window, center=True, min_periods=1).mean() if window > 1 else values
+def running_mean(values, window):
+    """Mean over `window` rows, fewer towards both ends so that it stays centred, and never more than an eighth of all rows."""
+    half = min(window, len(values) // 8) // 2
+    reach = [min(half, i, len(values) - 1 - i) for i in range(len(values))]
+    return pandas.Series([values.iloc[i - r:i + r + 1].mean() for i, r in enumerate(reach)], dtype=float)
 
 
 def _points(rows, column, start):
@@ -57,7 +60,7 @@ def draw(runs, subsets, output, chain, window):
                 colour, style = COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)]
                 if len(training):
                     axis.plot(training["tokens"] / scale, training["loss"], color=colour, alpha=0.25, linewidth=0.8)
-                    axis.plot(training["tokens"] / scale, _smooth(training["loss"], window), color=colour, linestyle=style, linewidth=1.8,
+                    axis.plot(training["tokens"] / scale, running_mean(training["loss"], window), color=colour, linestyle=style, linewidth=1.8,
                               label=name)
                 if len(held_out):
                     axis.plot(held_out["tokens"] / scale, held_out["loss"], color=colour, marker="o", markersize=4, linestyle="none",
@@ -80,7 +83,7 @@ def main(arguments=None):
     parser.add_argument("--output", required=True, help="path without suffix; .png and .pdf are added")
     parser.add_argument("--subset", action="append", help="source to give a panel (repeats); default: general and clinical")
     parser.add_argument("--chain", action="store_true", help="each run continues the one before: its tokens are counted on")
-    parser.add_argument("--smooth", type=int, default=9, metavar="ROWS", help="running mean of the bold lines (default 9 rows)")
+    parser.add_argument("--smooth", type=int, default=9, metavar="ROWS", help="running mean of the bold lines, at most an eighth of a run (default 9 rows)")
     options = parser.parse_args(arguments)
     try:
         runs = [(name, *read_metrics(path)) for name, path in options.runs]

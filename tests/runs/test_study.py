@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy
+import pandas
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -119,6 +120,13 @@ def test_figure1_draws_the_logged_losses(tree):
     assert list(curves[0][1]["loss"]) == list(training["loss/clinical"])
     assert list(curves[1][1]["tokens"]) == [40 * 1024 + 1024 * step for step in range(1, 41)]
     assert list(curves[1][2]["tokens"]) == [40 * 1024 + 1024 * step for step in (10, 20, 30, 40)]
+
+
+def test_running_mean_keeps_a_straight_line():
+    line = [3.0 - 0.1 * i for i in range(80)]
+    assert list(figure1_training_loss.running_mean(pandas.Series(line), 9)) == pytest.approx(line)
+    assert list(figure1_training_loss.running_mean(pandas.Series([5.0, 1.0, 5.0]), 9)) == [5.0, 1.0, 5.0], "too few rows to smooth"
+    assert figure1_training_loss.running_mean(pandas.Series([0.0] * 40 + [9.0] + [0.0] * 39), 9)[44] == pytest.approx(1.0)
 
 
 def test_figure2_draws_accuracy_of_every_version(study):
