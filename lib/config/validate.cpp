@@ -106,7 +106,6 @@ void refuse_what_comes_later(const BoundOptions& bound, const std::string&, cons
     if (asked) report(key, "not in this version; " + instead);
   };
   if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
-  if (bound.eval) refuse(bound.eval->chat_template != "none", "eval.template", "use none");
 }
 
 void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {

@@ -2,6 +2,8 @@
 
 #include "base/error.hpp"
 #include "eval/encode_pair.hpp"
+#include "eval/python_text.hpp"
+#include "text/chat_template.hpp"
 
 namespace osler::eval {
 
@@ -28,10 +30,37 @@ class PlainEncoder final : public PromptEncoder {
   text::Tokenizer tokenizer_;
 };
 
+class ChatEncoder final : public PromptEncoder {
+ public:
+  ChatEncoder(text::TemplateKind kind, const text::Tokenizer& tokenizer) : template_(kind, tokenizer) {}
+
+  std::vector<int> encode(const std::string& prompt) const override {
+    return template_.encode({{text::Role::user, prompt}}).ids;
+  }
+  generate::ScoreRequest encode_with(const std::string& prompt,
+                                     const std::vector<std::string>& continuations) const override {
+    generate::ScoreRequest request{.context = encode(prompt)};
+    for (const std::string& continuation : continuations) {
+      const std::string answer(strip(continuation));
+      const text::EncodedChat chat = template_.encode({{text::Role::user, prompt}, {text::Role::assistant, answer}});
+      std::vector<int> ids;
+      for (std::size_t i = 0; i < chat.ids.size(); ++i)
+        if (chat.supervised[i] != 0) ids.push_back(chat.ids[i]);
+      OSLER_CHECK(ids.size() > 1 && chat.ids.size() >= request.context.size() + ids.size(), answer.size());
+      request.continuations.push_back(std::move(ids));
+    }
+    return request;
+  }
+
+ private:
+  text::ChatTemplate template_;
+};
+
 }  // namespace
 
-std::unique_ptr<PromptEncoder> make_plain_encoder(const text::Tokenizer& tokenizer) {
-  return std::make_unique<PlainEncoder>(tokenizer);
+std::unique_ptr<PromptEncoder> make_prompt_encoder(const text::Tokenizer& tokenizer, const std::string& chat_template) {
+  if (chat_template == "none") return std::make_unique<PlainEncoder>(tokenizer);
+  return std::make_unique<ChatEncoder>(text::template_from_name(chat_template), tokenizer);
 }
 
 }  // namespace osler::eval

@@ -20,7 +20,10 @@ class PromptEncoder {
                                              const std::vector<std::string>& continuations) const = 0;
 };
 
-/// eval.template = none: encode_pair() and its context.
-std::unique_ptr<PromptEncoder> make_plain_encoder(const text::Tokenizer& tokenizer);
+/// `chat_template` is eval.template. none: encode_pair() and its context. Else the prompt is the user's turn of a chat
+/// and a continuation, without white space around it, its whole answer, with the mark that ends it
+/// (text/chat_template.hpp). Throws DataError when the
+/// tokenizer lacks what the template needs.
+std::unique_ptr<PromptEncoder> make_prompt_encoder(const text::Tokenizer& tokenizer, const std::string& chat_template);
 
 }  // namespace osler::eval

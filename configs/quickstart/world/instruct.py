@@ -32,20 +32,37 @@ def _patient(random, condition, attribute, reverse):
     return sentence_case(asked), _statement(random, condition, attribute)
 
 
-def _exam(random, conditions, fact, reasons):
+def _exam(random, conditions, fact, ending):
+    """(prompt, answer) of one exam question about the fact."""
     condition, attribute, reverse = fact
     stem = random.choice((REVERSE_STEMS if reverse else STEMS)[attribute])
     item = build_item(random, conditions, condition, attribute, reverse, stem)
-    if not reasons:
+    if ending == REPLY:
         return _question(item, REPLY), item["answer"]
     value = item["options"][LETTERS.index(item["answer"])]
-    return _question(item, REASON), f"{_statement(random, condition, attribute)} That is option {item['answer']}, {value}.\nAnswer: {item['answer']}"
+    reasoning = f"{_statement(random, condition, attribute)} That is option {item['answer']}, {value}."
+    return _question(item, REASON), f"{reasoning}\nAnswer: {item['answer']}"
+
+
+def _exam_after_examples(random, conditions, facts, ending, num_examples):
+    examples = [" ".join(_exam(random, conditions, fact, ending)) for fact in random.sample(facts, num_examples)]
+    asked, answer = _exam(random, conditions, random.choice(facts), ending)
+    return "\n\n".join(examples + [asked]), answer
+
+
+# A conversation's kind by its number: of 8, 1 patient, 2 letters, 3 with reasoning and 2 of those after solved examples.
+_KINDS = ("patient", "letter", "reason", "reason", "letter", "reason", "examples", "examples")
 
 
 def build_conversation(seed, split, number, conditions):
     """One conversation {"messages": [...]}; the same (seed, split, number) gives the same one."""
     random = KeyedRandom(seed, "instruct", split, number)
-    fact = random.choice(split_facts(seed, conditions)["train"])
-    kind = number % 4
-    asked, answer = _patient(random, *fact) if kind == 0 else _exam(random, conditions, fact, reasons=kind > 1)
+    facts = split_facts(seed, conditions)["train"]
+    kind = _KINDS[number % len(_KINDS)]
+    if kind == "patient":
+        asked, answer = _patient(random, *random.choice(facts))
+    elif kind == "examples":
+        asked, answer = _exam_after_examples(random, conditions, facts, REASON, random.between(1, 2))
+    else:
+        asked, answer = _exam(random, conditions, random.choice(facts), REPLY if kind == "letter" else REASON)
     return {"id": f"instruct-{split}-{number:05d}", "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
