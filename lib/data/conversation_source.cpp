@@ -63,7 +63,7 @@ struct TokenSource::Conversations final : TokenSource::Impl {
     const std::vector<Conversation> usable = choose(options.too_long);
     if (usable.empty())
       throw DataError("source ", name, " (", path,
-                      "): none of its conversations fits in data.sequence_length = ", sequence_length,
+                      "): none of its conversations fits, with an answer, in data.sequence_length = ", sequence_length,
                       "; lengthen it, or set data.too_long=cut");
     pack(usable, options);
   }

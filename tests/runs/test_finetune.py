@@ -94,7 +94,7 @@ def test_what_does_not_fit_the_verb_is_refused(world, chats, tmp_path):
     assert "data.epochs" in world.pretrain(tmp_path / "d", data__epochs=2, expect=2).stderr
     assert "data.cross_document" in finetune(world, chats, tmp_path / "e", data__cross_document="on", expect=2).stderr
     short = finetune(world, chats, tmp_path / "f", data__sequence_length=8, expect=3)
-    assert "none of its conversations fits" in short.stderr
+    assert "none of its conversations fits, with an answer" in short.stderr
 
 
 def wait_for_step(process, run_dir, step):
