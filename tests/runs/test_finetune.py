@@ -132,8 +132,10 @@ def test_alpha_zero_is_off_bit_for_bit_and_noise_is_not(world, chats, plain, tmp
     (2, {}), (3, {}), (2, {"parallel__tp": 2}), (4, {"parallel__tp": 2}), (1, {"data__micro_batch": 2}), (1, {"data__micro_batch": 6}),
 ])
 def test_noise_and_order_are_the_same_in_every_layout(world, chats, plain, tmp_path, ranks, options):
-    finetune(world, chats, tmp_path / "run", ranks=ranks, neftune__alpha=5, **options)
-    for row, other in zip(train_rows(tmp_path / "run"), train_rows(plain[5]), strict=True):
+    finetune(world, chats, tmp_path / "run", ranks=ranks, neftune__alpha=5, run__stop_at_step=10, **options)
+    rows = train_rows(tmp_path / "run")
+    assert len(rows) == 10
+    for row, other in zip(rows, train_rows(plain[5])):
         assert row["samples_sha"] == other["samples_sha"] and row["supervised_tokens"] == other["supervised_tokens"]
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)
         assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
@@ -146,7 +148,7 @@ def test_recompute_replays_the_noise(world, chats, plain, tmp_path, mode):
 
 
 def test_experts_on_other_ranks(world, chats, tmp_path):
-    options = {"mixture": True, "neftune__alpha": 5, "run__steps": 10}
+    options = {"mixture": True, "neftune__alpha": 5, "run__steps": 6}
     finetune(world, chats, tmp_path / "one", **options)
     finetune(world, chats, tmp_path / "ep", ranks=2, parallel__ep=2, **options)
     finetune(world, chats, tmp_path / "both", ranks=4, parallel__ep=2, parallel__tp=2, **options)
