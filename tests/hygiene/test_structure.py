@@ -207,7 +207,7 @@ def test_real_data_stays_out():
 
 # The sections of each verb, as in docs/formats.md: every key of a section appears in the verb's --help.
 VERB_KEYS = {
-    "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.deduplicate",
+    "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.template tokenize.deduplicate",
     "convert": "convert.input convert.output convert.dtype",
     "pretrain": "run.dir run.seed run.steps run.stop_at_step run.log_every run.max_hours run.threads run.peer_timeout_s run.trace model.from model.config data.source "
                 "data.validation data.validate_every data.sequence_length data.global_batch data.micro_batch data.cross_document parallel.tp "
@@ -216,6 +216,8 @@ VERB_KEYS = {
                 "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.keep_step checkpoint.async cluster.gpu cluster.gpus_per_node "
                 "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "
                 "cluster.storage_gbytes_per_s",
+    "finetune": "run.dir run.steps model.from data.source data.validation data.epochs data.too_long parallel.tp optim.learning_rate router.aux_loss neftune.alpha "
+                "checkpoint.interval_steps cluster.gpu",
     "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.shots eval.batch_tokens eval.limit eval.seed eval.output",
     "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",

@@ -82,6 +82,13 @@ def test_pretrain_requeues_only_unfinished_work(batch, code, done, restarts, exp
     assert f"the-osler pretrain --config a.ini --run.dir={batch.run_dir}" in log
 
 
+def test_finetune_is_the_same_with_another_verb(batch):
+    returned, output, log = batch.run("finetune.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="75")
+    assert returned == 0 and "scontrol requeue 42" in log, output
+    assert f"the-osler finetune --config a.ini --run.dir={batch.run_dir}" in log
+    assert batch.run("finetune.sbatch")[0] == 2
+
+
 def test_dying_without_progress_ends_in_front_of_a_person(batch):
     """srun -K shows 143 when one rank failed and the others were killed: without this, 100 useless restarts."""
     arguments = ["pretrain.sbatch", batch.run_dir, "--config", "a.ini"]
