@@ -113,7 +113,8 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
                       {"documents", result.tokens.num_documents},
                       {"tokens", result.tokens.num_tokens},
                       {"shards", result.tokens.num_shards},
-                      {"duplicates", result.tokens.num_duplicates}});
+                      {"duplicates", result.tokens.num_duplicates},
+                      {"contaminated", result.tokens.num_contaminated}});
   }
   for (auto& [name, source] : report["sources"].items()) {
     source["documents"] = 0;
@@ -126,6 +127,8 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
     for (const char* key : {"documents", "tokens", "shards"}) add_count(source, key, unit[key]);
     if (unit["duplicates"] > 0)
       add_count(source["dropped"], text::name_of(text::DropReason::duplicate), unit["duplicates"]);
+    if (unit["contaminated"] > 0)
+      add_count(source["dropped"], text::name_of(text::DropReason::contaminated), unit["contaminated"]);
   }
 }
 

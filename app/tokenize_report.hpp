@@ -24,7 +24,7 @@ struct UnitResult {
 nlohmann::ordered_json gather_scan(comm::Group& group, const data::Corpus& corpus,
                                    const std::vector<data::WorkUnit>& units, const std::vector<UnitResult>& mine);
 
-/// Adds documents kept, tokens, shards and duplicates to the report's sources. *Collective.*
+/// Adds documents kept, tokens, shards, duplicates and contaminated documents to the report's sources. *Collective.*
 void add_tokens(nlohmann::ordered_json& report, comm::Group& group, const data::Corpus& corpus,
                 const std::vector<data::WorkUnit>& units, const std::vector<UnitResult>& mine);
 

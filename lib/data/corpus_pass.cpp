@@ -2,7 +2,9 @@
 
 #include <iomanip>
 #include <optional>
+#include <span>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "base/error.hpp"
@@ -58,6 +60,16 @@ void for_each_document(const Corpus& corpus, const WorkUnit& unit, const std::st
   }
 }
 
+bool is_marked(const std::vector<char>& flags, std::size_t document) {
+  return document < flags.size() && flags[document] != 0;
+}
+
+void find_overlaps(const text::Document& document, OverlapScanner& overlaps, UnitScan& scan) {
+  const std::string_view piece = document.text;
+  for (const std::uint32_t pattern : overlaps.scan(std::span(&piece, 1)))
+    scan.hits.push_back({static_cast<std::uint32_t>(scan.num_documents), pattern});
+}
+
 std::string shard_name(std::int32_t unit, std::int64_t part) {
   std::ostringstream name;
   name << "shard_" << std::setfill('0') << std::setw(5) << unit;
@@ -101,8 +113,8 @@ class UnitWriter {
 
 }  // namespace
 
-UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
-                   const Tick& tick) {
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick,
+                   OverlapScanner* overlaps) {
   UnitScan scan;
   const auto on_problem = [&](std::size_t part, const text::Problem& problem) {
     if (options.bad_records == config::BadRecords::stop) stop_at(problem, unit.parts[part].begin);
@@ -110,6 +122,7 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
     if (scan.problems.size() < kMaxProblemsPerUnit) scan.problems.push_back({static_cast<std::int32_t>(part), problem});
   };
   for_each_document(corpus, unit, options.text_field, scan.part_lines, on_problem, [&](const text::Document& document) {
+    if (overlaps != nullptr) find_overlaps(document, *overlaps, scan);
     ++scan.num_documents;
     scan.text_bytes += static_cast<std::int64_t>(document.text.size());
     if (options.deduplicate) scan.digests.push_back(digest_of(document.source, document.text));
@@ -119,7 +132,7 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
 }
 
 UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
-                      const UnitScan& scan, const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer,
+                      const UnitScan& scan, const UnitVerdict& verdict, const text::Tokenizer& tokenizer,
                       const std::string& folder, const Tick& tick) {
   ShardInfo info;
   info.source = corpus[static_cast<std::size_t>(unit.source)].name;
@@ -127,6 +140,7 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   info.vocab_size = tokenizer.vocab_size();
   info.bos_id = tokenizer.bos_id();
   info.eos_id = tokenizer.eos_id();
+  info.decontaminated_against = verdict.decontaminated_against;
   UnitWriter writer(folder, unit.number, options.shard_tokens, info);
   UnitTokens result;
   std::int64_t seen = 0;
@@ -136,8 +150,10 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   for_each_document(corpus, unit, options.text_field, part_lines, ignore, [&](const text::Document& document) {
     const auto index = static_cast<std::size_t>(seen++);
     if (seen > scan.num_documents) return false;
-    if (index < is_duplicate.size() && is_duplicate[index] != 0) {
+    if (is_marked(verdict.is_duplicate, index)) {
       ++result.num_duplicates;
+    } else if (is_marked(verdict.is_contaminated, index)) {
+      ++result.num_contaminated;
     } else {
       std::vector<int> ids = tokenizer.encode(document.text);
       if (options.add_bos && tokenizer.bos_id() >= 0) ids.insert(ids.begin(), tokenizer.bos_id());
@@ -156,6 +172,7 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   std::map<std::string, std::int64_t> dropped;
   for (const auto& [reason, count] : scan.dropped) dropped[text::name_of(reason)] = count;
   if (result.num_duplicates > 0) dropped[text::name_of(text::DropReason::duplicate)] = result.num_duplicates;
+  if (result.num_contaminated > 0) dropped[text::name_of(text::DropReason::contaminated)] = result.num_contaminated;
   writer.close(dropped);
   result.num_tokens = writer.num_tokens();
   result.num_shards = writer.num_shards();

@@ -41,6 +41,10 @@ ShardInfo read_info(const store::ReadFile& file) {
   info.eos_id = attribute<std::int64_t>(file, "eos_id");
   info.num_documents = attribute<std::int64_t>(file, "num_documents");
   info.num_tokens = attribute<std::int64_t>(file, "num_tokens");
+  if (file.attributes().contains("decontaminated_against"))
+    info.decontaminated_against = attribute<std::string>(file, "decontaminated_against");
+  if (file.attributes().contains("identifiers_masked"))
+    info.identifiers_masked = attribute<std::int64_t>(file, "identifiers_masked") != 0;
   const std::string prefix = "drop_";
   for (const auto& [name, value] : file.attributes()) {
     if (name.starts_with(prefix) && std::holds_alternative<std::int64_t>(value)) {

@@ -20,6 +20,8 @@ struct ShardInfo {
   std::int64_t num_tokens = 0;
   std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the part of the input behind this shard
   std::string content_sha256;                   ///< of tokens and offsets as stored; set by TokenShardWriter::finish()
+  std::string decontaminated_against;           ///< NAME:SHA-256 of benchmark files, blanks between them; empty: none
+  bool identifiers_masked = false;
 };
 
 inline constexpr std::int64_t kShardFormatVersion = 1;

@@ -43,6 +43,8 @@ struct TokenShardWriter::Impl {
     result["eos_id"] = info.eos_id;
     result["num_documents"] = info.num_documents;
     result["num_tokens"] = info.num_tokens;
+    if (!info.decontaminated_against.empty()) result["decontaminated_against"] = info.decontaminated_against;
+    if (info.identifiers_masked) result["identifiers_masked"] = std::int64_t{1};
     for (const auto& [reason, count] : info.dropped) result["drop_" + reason] = count;
     return result;
   }

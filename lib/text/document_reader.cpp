@@ -49,6 +49,8 @@ const char* name_of(DropReason reason) {
       return "duplicate";
     case DropReason::corrupt:
       return "corrupt";
+    case DropReason::contaminated:
+      return "contaminated";
   }
   throw InternalError("unknown drop reason");
 }

@@ -18,11 +18,11 @@ struct Document {
   std::string text;  ///< well-formed UTF-8, not blank
 };
 
-/// Why a document is not used. `corrupt`: the archive is damaged from here on.
-enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate, corrupt };
-inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8, DropReason::bad_json, DropReason::missing_field,
-                                                 DropReason::empty,    DropReason::too_long, DropReason::duplicate,
-                                                 DropReason::corrupt};
+/// Why a document is not used. `corrupt`: the archive is damaged from here on. `contaminated`: it overlaps a benchmark.
+enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate, corrupt, contaminated };
+inline constexpr DropReason kAllDropReasons[] = {
+    DropReason::bad_utf8, DropReason::bad_json,  DropReason::missing_field, DropReason::empty,
+    DropReason::too_long, DropReason::duplicate, DropReason::corrupt,       DropReason::contaminated};
 const char* name_of(DropReason reason);
 
 struct Problem {
