@@ -146,7 +146,7 @@ class TokenizeRun {
   /// The report without what only the caller knows. *Collective.*
   Json run() {
     scan();
-    Json report = gather_scan(group_, corpus_, units_, results_);
+    Json report = gather_scan(group_, corpus_, units_, results_, options_.identifiers);
     comm::agree_after(group_, [&] { tell_problems(report); });
     std::vector<data::UnitVerdict> verdicts = find_duplicates();
     if (!benchmarks_.empty()) report["decontamination"] = decontaminate(verdicts);
@@ -295,6 +295,12 @@ void tell_result(const Json& report, const std::string& folder) {
     log::info("source ", name, ": ", source["documents"].get<std::int64_t>(), " documents, ",
               source["tokens"].get<std::int64_t>(), " tokens in ", source["shards"].get<std::int64_t>(), " shard(s)",
               dropped);
+    if (!source.contains("identifiers")) continue;
+    std::string found;
+    for (const auto& [kind, count] : source["identifiers"].items())
+      found += text_of(found.empty() ? "" : ", ", count.get<std::int64_t>(), " ", kind);
+    log::info("source ", name, ": likely identifiers ",
+              report["identifiers"] == "mask" ? "masked: " : "left in: ", found);
   }
   if (report.contains("decontamination")) tell_contamination(report["decontamination"]);
   log::info("token shards are in ", folder);

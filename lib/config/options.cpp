@@ -100,6 +100,10 @@ std::vector<Field> fields_of(TokenizeOptions& o) {
           "words", "a whole question of so many words in a document is an overlap");
   f.whole("decontaminate_max_documents", o.decontaminate_max_documents, at_least<std::int64_t>(0), "documents",
           "words that are in more of them are a stock phrase and no overlap; 0: nothing is");
+  f.choice(
+      "identifiers", o.identifiers, all(kIdentifiers),
+      "likely dates, telephone and record numbers, e-mail addresses and names: count them, or put [DATE] and the like "
+      "in their place; no guarantee of either");
   return f.take();
 }
 

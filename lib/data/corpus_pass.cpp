@@ -64,6 +64,15 @@ bool is_marked(const std::vector<char>& flags, std::size_t document) {
   return document < flags.size() && flags[document] != 0;
 }
 
+/// Masking comes before anything else sees the text: sums, overlaps and ids are those of the masked text.
+void look_for_identifiers(text::Document& document, config::Identifiers what, text::IdentifierCounts& counts) {
+  if (what == config::Identifiers::off) return;
+  const std::vector<text::IdentifierMatch> matches = text::find_identifiers(document.text);
+  for (const text::IdentifierMatch& match : matches) ++counts[static_cast<std::size_t>(match.kind)];
+  if (what == config::Identifiers::mask && !matches.empty())
+    document.text = text::mask_identifiers(document.text, matches);
+}
+
 void find_overlaps(const text::Document& document, OverlapScanner& overlaps, UnitScan& scan) {
   const std::string_view piece = document.text;
   for (const std::uint32_t pattern : overlaps.scan(std::span(&piece, 1)))
@@ -121,7 +130,8 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
     ++scan.dropped[problem.reason];
     if (scan.problems.size() < kMaxProblemsPerUnit) scan.problems.push_back({static_cast<std::int32_t>(part), problem});
   };
-  for_each_document(corpus, unit, options.text_field, scan.part_lines, on_problem, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options.text_field, scan.part_lines, on_problem, [&](text::Document& document) {
+    look_for_identifiers(document, options.identifiers, scan.identifiers);
     if (overlaps != nullptr) find_overlaps(document, *overlaps, scan);
     ++scan.num_documents;
     scan.text_bytes += static_cast<std::int64_t>(document.text.size());
@@ -140,14 +150,16 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   info.vocab_size = tokenizer.vocab_size();
   info.bos_id = tokenizer.bos_id();
   info.eos_id = tokenizer.eos_id();
+  info.identifiers_masked = options.identifiers == config::Identifiers::mask;
   info.decontaminated_against = verdict.decontaminated_against;
   UnitWriter writer(folder, unit.number, options.shard_tokens, info);
   UnitTokens result;
   std::int64_t seen = 0;
   bool stopped = false;
+  text::IdentifierCounts masked{};  // the scan has counted them
   std::vector<std::int64_t> part_lines;
   const auto ignore = [](std::size_t, const text::Problem&) {};  // the scan has named and counted it
-  for_each_document(corpus, unit, options.text_field, part_lines, ignore, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options.text_field, part_lines, ignore, [&](text::Document& document) {
     const auto index = static_cast<std::size_t>(seen++);
     if (seen > scan.num_documents) return false;
     if (is_marked(verdict.is_duplicate, index)) {
@@ -155,6 +167,7 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
     } else if (is_marked(verdict.is_contaminated, index)) {
       ++result.num_contaminated;
     } else {
+      if (options.identifiers == config::Identifiers::mask) look_for_identifiers(document, options.identifiers, masked);
       std::vector<int> ids = tokenizer.encode(document.text);
       if (options.add_bos && tokenizer.bos_id() >= 0) ids.insert(ids.begin(), tokenizer.bos_id());
       ids.push_back(tokenizer.eos_id());

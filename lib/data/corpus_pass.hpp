@@ -14,6 +14,7 @@
 #include "data/decontaminate.hpp"
 #include "data/overlap_index.hpp"
 #include "text/document_reader.hpp"
+#include "text/identifiers.hpp"
 #include "text/tokenizer.hpp"
 
 namespace osler::data {
@@ -34,6 +35,7 @@ struct UnitScan {
   std::vector<std::int64_t> part_lines;  ///< lines read of each part
   std::vector<Digest> digests;           ///< of each document; empty when not asked for
   std::vector<PatternHit> hits;          ///< of benchmarks, by document
+  text::IdentifierCounts identifiers{};  ///< by kind; zero when not asked for
 };
 
 inline constexpr std::size_t kMaxProblemsPerUnit = 100;
