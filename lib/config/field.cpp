@@ -104,6 +104,12 @@ NamedPath parse_named_path(const std::string& text) {
           checked_path(text.substr(colon + 1), text, "NAME:PATH")};
 }
 
+NamedPath parse_optionally_named_path(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const bool is_named = colon != std::string::npos && text.find('/') > colon;
+  return is_named ? parse_named_path(text) : NamedPath{"", checked_path(text, text, "[NAME:]PATH")};
+}
+
 WeightedPath parse_weighted_path(const std::string& text) {
   const std::string form = "NAME:WEIGHT:PATH";
   const std::size_t first = text.find(':');
@@ -136,7 +142,7 @@ std::string text_of_value(double value) {
 }
 
 std::string text_of_value(const NamedPath& value) {
-  return value.name + ":" + value.path;
+  return value.name.empty() ? value.path : value.name + ":" + value.path;
 }
 
 std::string text_of_value(const WeightedPath& value) {
@@ -200,6 +206,15 @@ Field& FieldList::list(const std::string& name, std::vector<NamedPath>& value, c
   field.repeatable = true;
   field.get = [&value] { return texts_of(value); };
   field.set = [&value](const std::vector<std::string>& texts) { set_list(value, texts, parse_named_path); };
+  return done(field);
+}
+
+Field& FieldList::list_of_optional_names(const std::string& name, std::vector<NamedPath>& value,
+                                         const std::string& placeholder, const std::string& help) {
+  Field& field = add(name, placeholder, "", help);
+  field.repeatable = true;
+  field.get = [&value] { return texts_of(value); };
+  field.set = [&value](const std::vector<std::string>& texts) { set_list(value, texts, parse_optionally_named_path); };
   return done(field);
 }
 

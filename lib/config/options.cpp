@@ -32,6 +32,10 @@ constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::z
 constexpr std::array<Choice<AnswerBy>, 3> kAnswers{
     {{"strategy", AnswerBy::strategy}, {"likelihood", AnswerBy::likelihood}, {"generation", AnswerBy::generation}}};
 constexpr std::array<Choice<BadRecords>, 2> kBadRecords{{{"skip", BadRecords::skip}, {"stop", BadRecords::stop}}};
+constexpr std::array<Choice<DecontaminateAction>, 2> kDecontaminateActions{
+    {{"remove", DecontaminateAction::remove}, {"report", DecontaminateAction::report}}};
+constexpr std::array<Choice<Identifiers>, 3> kIdentifiers{
+    {{"off", Identifiers::off}, {"count", Identifiers::count}, {"mask", Identifiers::mask}}};
 
 template <class Choices, class Enum>
 std::string_view name_in(const Choices& choices, Enum value) {
@@ -82,6 +86,12 @@ std::string_view name_of(AnswerBy value) {
 std::string_view name_of(BadRecords value) {
   return name_in(kBadRecords, value);
 }
+std::string_view name_of(DecontaminateAction value) {
+  return name_in(kDecontaminateActions, value);
+}
+std::string_view name_of(Identifiers value) {
+  return name_in(kIdentifiers, value);
+}
 
 std::vector<Field> fields_of(TokenizeOptions& o) {
   FieldList f("tokenize");
@@ -99,6 +109,20 @@ std::vector<Field> fields_of(TokenizeOptions& o) {
   f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");
   f.choice("bad_records", o.bad_records, all(kBadRecords), "what to do at a document that cannot be read");
   f.whole("shard_tokens", o.shard_tokens, at_least<std::int64_t>(1), "tokens", "most tokens in one shard file");
+  f.list_of_optional_names("decontaminate", o.decontaminate, "[NAME:]PATH",
+                           "benchmark file whose items are looked for in the text; NAME: a task of eval.task");
+  f.choice("decontaminate_action", o.decontaminate_action, all(kDecontaminateActions),
+           "drop the documents that overlap an item, or only say which items are touched");
+  f.whole("decontaminate_ngram", o.decontaminate_ngram, Interval<std::int64_t>{.least = 2, .most = 100}, "words",
+          "so many words in a row that an item and a document share are an overlap");
+  f.whole("decontaminate_min_words", o.decontaminate_min_words, Interval<std::int64_t>{.least = 2, .most = 100},
+          "words", "a whole question of so many words in a document is an overlap");
+  f.whole("decontaminate_max_documents", o.decontaminate_max_documents, at_least<std::int64_t>(0), "documents",
+          "words that are in more of them are a stock phrase and no overlap; 0: nothing is");
+  f.choice(
+      "identifiers", o.identifiers, all(kIdentifiers),
+      "likely dates, telephone and record numbers, e-mail addresses and names: count them, or put [DATE] and the like "
+      "in their place; no guarantee of either");
   return f.take();
 }
 

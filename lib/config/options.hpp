@@ -21,6 +21,8 @@ enum class Scoring { letter, text };
 enum class Strategy { zero_shot, few_shot, cot, cot_sc, medprompt };
 enum class AnswerBy { strategy, likelihood, generation };
 enum class BadRecords { skip, stop };
+enum class DecontaminateAction { remove, report };
+enum class Identifiers { off, count, mask };
 
 /// The name of a value as the config file spells it ("bf16", "zero-shot").
 std::string_view name_of(Precision value);
@@ -34,8 +36,10 @@ std::string_view name_of(Scoring value);
 std::string_view name_of(Strategy value);
 std::string_view name_of(AnswerBy value);
 std::string_view name_of(BadRecords value);
+std::string_view name_of(DecontaminateAction value);
+std::string_view name_of(Identifiers value);
 
-/// SOURCE:PATH or NAME:PATH
+/// SOURCE:PATH or NAME:PATH; where a name may be left out it is empty then
 struct NamedPath {
   std::string name;
   std::string path;
@@ -58,6 +62,12 @@ struct TokenizeOptions {
   bool add_bos = true;
   BadRecords bad_records = BadRecords::skip;
   std::int64_t shard_tokens = 500'000'000;  // most tokens in one shard file
+  std::vector<NamedPath> decontaminate;
+  DecontaminateAction decontaminate_action = DecontaminateAction::remove;
+  std::int64_t decontaminate_ngram = 13;
+  std::int64_t decontaminate_min_words = 8;
+  std::int64_t decontaminate_max_documents = 10;  // 0 = no limit
+  Identifiers identifiers = Identifiers::off;
 };
 
 struct ConvertOptions {
