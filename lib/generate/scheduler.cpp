@@ -225,7 +225,7 @@ void Scheduler::start(Started& started, const std::vector<Choice>& choices, std:
     Sequence sequence;
     sequence.request = started.request;
     sequence.sample = i;
-    sequence.prompt_length = sequence.length = started.length;
+    sequence.length = started.length;
     if (take_token(sequence, choices[first + static_cast<std::size_t>(i)])) {
       finish(sequence);
     } else {

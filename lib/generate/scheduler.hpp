@@ -55,9 +55,9 @@ class Scheduler {
     std::size_t request = 0;
     std::int64_t sample = 0;
     int next_token = 0;
-    std::int64_t prompt_length = 0, length = 0;  ///< tokens whose keys are, or will be after the pass, in the cache
-    std::vector<std::int32_t> slots;             ///< of the last slots.size() of them
-    std::int64_t num_own = 0;                    ///< slots of its own, not the prompt's
+    std::int64_t length = 0;          ///< tokens whose keys are, or will be after the pass, in the cache
+    std::vector<std::int32_t> slots;  ///< of the last slots.size() of them
+    std::int64_t num_own = 0;         ///< slots of its own, not the prompt's
     Generation result;
   };
   struct Started {  ///< a prompt in the cache whose samples are not all live yet
