@@ -46,9 +46,11 @@ using OnGenerated = std::function<void(std::size_t request, const std::vector<Ge
 /// One entry per request and sample. tp ranks are given the same requests and all get the results; ep ranks have
 /// requests of their own, maybe none. *Collective over tp and ep*; what on_generated throws on one rank all throw.
 ///
-/// Memory: the cache has room for max(batch_tokens, the largest prompt + max_new_tokens of one sample) tokens
-/// (model/kv_cache.hpp; a sliding window bounds what a sequence holds), a pass has at most max(batch_tokens, one
-/// prompt) rows. A sequence is let in only when all it may come to need is free, so that none is ever put out again.
+/// Memory: the cache has room for max(batch_tokens, the largest prompt + max_new_tokens of one sample) tokens, or for
+/// all requests where that is less (bytes a token: model/kv_cache.hpp; with a sliding window a sequence holds no more
+/// than that). A pass has one row for each live sequence and prompts of at most min(batch_tokens, 4096) rows together,
+/// or one longer prompt. A sequence is let in only when all it may come to need is free, so that none is ever put out
+/// again.
 ///
 /// A prompt that does not fit with max_new_tokens into the model's positions loses its first tokens, as in lm-eval; a
 /// warning counts them. Throws DataError when max_new_tokens alone does not fit or an id is outside the vocabulary.

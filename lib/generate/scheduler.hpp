@@ -55,9 +55,9 @@ class Scheduler {
     std::size_t request = 0;
     std::int64_t sample = 0;
     int next_token = 0;
-    std::int64_t prompt_length = 0, length = 0;  ///< tokens whose keys are, or will be after the pass, in the cache
-    std::vector<std::int32_t> slots;             ///< of the last slots.size() of them
-    std::int64_t num_own = 0;                    ///< slots of its own, not the prompt's
+    std::int64_t length = 0;          ///< tokens whose keys are, or will be after the pass, in the cache
+    std::vector<std::int32_t> slots;  ///< of the last slots.size() of them
+    std::int64_t num_own = 0;         ///< slots of its own, not the prompt's
     Generation result;
   };
   struct Started {  ///< a prompt in the cache whose samples are not all live yet
@@ -81,7 +81,8 @@ class Scheduler {
   void let_in_prompts(Pass& pass);
   std::int64_t shareable(std::int64_t common) const;
   bool let_in(const PlannedPrompt& prompt, std::int64_t shared, Pass& pass);
-  void set_anchor(const PlannedPrompt& last, const Started& started);
+  void drop_anchor();
+  void set_anchor(const Started& started);
   void start(Started& started, const std::vector<Choice>& choices, std::size_t first);
   bool take_token(Sequence& sequence, const Choice& choice) const;
   void add_draw(Pass& pass, std::size_t request, std::int64_t sample, std::int64_t position) const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "loss/vocab_maximum.hpp"
+#include "parallel/linear.hpp"
 
 namespace osler::generate {
 namespace {
@@ -69,7 +70,7 @@ std::vector<Choice> choose_tokens(const at::Tensor& hidden_ND, const parallel::P
     const std::int64_t rows = std::min(kRows, hidden_ND.size(0) - first);
     std::size_t end = begin;
     while (end < draws.size() && draws[end].row < first + rows) ++end;
-    const at::Tensor logits = at::mm(hidden_ND.narrow(0, first, rows), head.data.t());
+    const at::Tensor logits = parallel::inference_product(hidden_ND.narrow(0, first, rows), head.data);
     Block(draws, begin, end, first).choose(logits, head.spec.offset[0], tp, choices);
     begin = end;
   }

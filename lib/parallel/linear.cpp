@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "parallel/row_product.hpp"
 #include "parallel/rebuild.hpp"
 #include "parallel/regions.hpp"
 #include "parallel/weight_grad.hpp"
@@ -16,6 +17,12 @@ using torch::autograd::variable_list;
 /// What crosses tp around the product: nothing, the input's rows before it, or the output's rows after it.
 enum class Crossing { none, gather_input, scatter_output };
 
+/// A store without gradients is there for inference alone: what trains keeps one kernel for every pass, so that passes
+/// that are run again equal the first.
+at::Tensor forward_product(const at::Tensor& x, const Parameter& weight) {
+  return weight.grad.defined() ? at::mm(x, weight.data.t()) : inference_product(x, weight.data);
+}
+
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, at::Tensor x, const Parameter& weight, const Rebuild& rebuild,
                             comm::Group* tp, Crossing crossing) {
@@ -24,12 +31,12 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["weight"] = weight.data;
     ctx->saved_data["grad"] = weight.grad;
     ctx->saved_data["crossing"] = static_cast<std::int64_t>(crossing);
-    return product(x, weight.data, *tp, crossing);
+    return product(x, weight, *tp, crossing);
   }
 
-  static at::Tensor product(const at::Tensor& x, const at::Tensor& weight, comm::Group& tp, Crossing crossing) {
-    if (crossing == Crossing::gather_input) return at::mm(gather_rows(x, tp), weight.t());
-    const at::Tensor y = at::mm(x, weight.t());
+  static at::Tensor product(const at::Tensor& x, const Parameter& weight, comm::Group& tp, Crossing crossing) {
+    if (crossing == Crossing::gather_input) return forward_product(gather_rows(x, tp), weight);
+    const at::Tensor y = forward_product(x, weight);
     return crossing == Crossing::scatter_output ? reduce_scatter_rows(y, tp) : y;
   }
 
@@ -53,7 +60,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 
 at::Tensor linear_over(const at::Tensor& x, const Parameter& weight, const Rebuild& rebuild, comm::Group& tp,
                        Crossing crossing) {
-  if (!records_backward(weight)) return LinearFunction::product(x, weight.data, tp, crossing);
+  if (!records_backward(weight)) return LinearFunction::product(x, weight, tp, crossing);
   return LinearFunction::apply(x, weight, rebuild, &tp, crossing);
 }
 
@@ -68,14 +75,20 @@ at::Tensor row_ends(const std::vector<std::int64_t>& rows_E, const at::Tensor& l
 }
 
 /// [R, D] x [E, D, F] -> [R, F]
-at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weight_EDF, const std::vector<std::int64_t>& rows_E) {
+at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weight_EDF, const std::vector<std::int64_t>& rows_E,
+                           bool for_inference = false) {
   if (has_grouped_mm(x)) return at::_grouped_mm(x, weight_EDF, row_ends(rows_E, x));
   at::Tensor y = at::empty({x.size(0), weight_EDF.size(2)}, x.options());
   std::int64_t begin = 0;
   for (std::size_t e = 0; e < rows_E.size(); begin += rows_E[e], ++e) {
     if (rows_E[e] == 0) continue;
     at::Tensor slice = y.narrow(0, begin, rows_E[e]);
-    at::mm_out(slice, x.narrow(0, begin, rows_E[e]), weight_EDF[static_cast<std::int64_t>(e)]);
+    const at::Tensor rows = x.narrow(0, begin, rows_E[e]), weight = weight_EDF[static_cast<std::int64_t>(e)];
+    if (for_inference && has_row_product(rows, weight.t())) {
+      row_product(slice, rows, weight.t());
+    } else {
+      at::mm_out(slice, rows, weight);
+    }
   }
   return y;
 }
@@ -121,6 +134,13 @@ bool records_backward(const Parameter& weight) {
   return at::GradMode::is_enabled() && weight.grad.defined();
 }
 
+at::Tensor inference_product(const at::Tensor& x_RD, const at::Tensor& weight_FD) {
+  if (!has_row_product(x_RD, weight_FD)) return at::mm(x_RD, weight_FD.t());
+  at::Tensor y = at::empty({x_RD.size(0), weight_FD.size(0)}, x_RD.options());
+  row_product(y, x_RD, weight_FD);
+  return y;
+}
+
 at::Tensor linear(const at::Tensor& x_RD, const Parameter& weight, const Rebuild& rebuild) {
   return linear_over(x_RD, weight, rebuild, comm::self_group(), Crossing::none);
 }
@@ -135,7 +155,8 @@ at::Tensor RowParallelLinear::operator()(const at::Tensor& x_RD, const Rebuild& 
 
 at::Tensor GroupedLinear::operator()(const at::Tensor& x_RD, const std::vector<std::int64_t>& rows_E,
                                      const Rebuild& rebuild) const {
-  if (!records_backward(weight_)) return grouped_product(x_RD, weight_.data.transpose(1, 2), rows_E);
+  if (!records_backward(weight_))
+    return grouped_product(x_RD, weight_.data.transpose(1, 2), rows_E, !weight_.grad.defined());
   return GroupedLinearFunction::apply(x_RD, weight_, rows_E, rebuild);
 }
 

@@ -20,6 +20,9 @@ using Rebuild = std::function<at::Tensor()>;
 /// True when a forward pass over `weight` records a backward: gradients are enabled and there is a buffer for them.
 bool records_backward(const Parameter& weight);
 
+/// x [R, D] weight^T -> [R, F] for what never learns: without autograd, by row_product.hpp where that serves. *Local.*
+at::Tensor inference_product(const at::Tensor& x_RD, const at::Tensor& weight_FD);
+
 /// x [R, D], weight [F, D] -> [R, F], x's dtype. Backward returns dx and adds dW to weight.grad. *Local.*
 at::Tensor linear(const at::Tensor& x_RD, const Parameter& weight, const Rebuild& rebuild = {});
 

@@ -14,6 +14,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 import transformers
 
@@ -104,6 +105,22 @@ def test_greedy_equals_transformers(reference, alone, batch_tokens, tmp_path):
     ties, worst = compare(reference, out["generations"])
     small = sum(margin < NEAR_TIE for _, _, margins in reference.generations for margin in margins)
     print(f"{ties} of {NUM_PROMPTS} parted at a near-tie ({small} near-ties), log-probabilities within {worst:.1e}")
+
+
+def test_texts_end_before_stop_strings(reference, tmp_path):
+    """Stop strings taken out of what is generated without them, so that many begin and end inside tokens."""
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(reference.path / "tokenizer.model"))
+    wanted = []
+    for prompt, (ids, _, _) in zip(reference.prompts[:60], reference.generations):
+        text = pieces.decode(ids)
+        stop = text[len(text) // 2:len(text) // 2 + 3]
+        if stop and "\ufffd" not in stop:
+            wanted.append((dict(prompt=prompt, max_new_tokens=MAX_NEW, stop=["never seen", stop]), text.split(stop)[0], ids))
+    assert len(wanted) > 20
+    out = ours(reference, tmp_path, requests=[request for request, _, _ in wanted])
+    for (_, text, ids), (got,) in zip(wanted, out["generations"]):
+        assert bytes(byte & 255 for byte in got["text"]).decode() == text   # chars may be signed
+        assert got["finish"] == 1 and got["ids"] == ids[:len(got["ids"])]
 
 
 LAYOUTS = [dict(ranks=2, tp=2), dict(ranks=2, ep=2), dict(ranks=2), dict(ranks=4, tp=4, ep=2), dict(ranks=4, tp=2, ep=4)]

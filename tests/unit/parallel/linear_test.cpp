@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "parallel/embedding.hpp"
+#include "parallel/row_product.hpp"
 #include "parallel/token_dispatcher.hpp"
 
 namespace osler::parallel {
@@ -43,6 +44,21 @@ TEST(Linear, EqualsAutogradAndAccumulates) {
     EXPECT_LT(distance(x.grad(), 2 * dy64.mm(w64)), tolerance);
     EXPECT_LT(distance(w.grad, 2 * dy64.t().mm(x64)), tolerance);
   }
+}
+
+TEST(RowProduct, EqualsTheProductWhateverTheRowsBeside) {
+  for (const std::int64_t depth : {16, 48, 512, 3584}) {
+    const at::Tensor weight = at::randn({20, depth}), x = at::randn({300, depth});
+    if (!has_row_product(x, weight)) GTEST_SKIP() << "no AVX-512";
+    const at::Tensor all = inference_product(x, weight), want = x.to(at::kDouble).mm(weight.to(at::kDouble).t());
+    EXPECT_LT(distance(all, want), 1e-6);
+    for (const std::int64_t rows : {1, 2, 3, 5, 6, 7, 8, 11, 13, 32, 37, 129})
+      EXPECT_TRUE(at::equal(inference_product(x.narrow(0, 17, rows), weight), all.narrow(0, 17, rows))) << rows;
+  }
+  EXPECT_FALSE(has_row_product(at::randn({3, 20}), at::randn({8, 20})));
+  EXPECT_FALSE(has_row_product(at::randn({3, 32}), at::randn({7, 32})));
+  EXPECT_FALSE(has_row_product(at::randn({3, 32}), at::randn({32, 8}).t()));
+  EXPECT_FALSE(has_row_product(at::randn({3, 32}, at::kDouble), at::randn({8, 32}, at::kDouble)));
 }
 
 TEST(Linear, RebuildsItsInputInsteadOfKeepingIt) {
