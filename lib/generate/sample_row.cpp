@@ -13,11 +13,14 @@ using parallel::kLanes;
 
 constexpr std::int64_t kBlock = 256;  // tokens whose sum is skipped at once when u is looked for
 
-/// terms[i] = exp((logits[i] - max) / temperature)
+/// terms[i] = exp((logits[i] - max) / temperature), 0 where fp32 has no such small number
 OSLER_CLONES void softmax_terms(const float* logits, std::int64_t size, float inverse_temperature, float* terms) {
   float top = logits[0];
   for (std::int64_t i = 1; i < size; ++i) top = top > logits[i] ? top : logits[i];
-  for (std::int64_t i = 0; i < size; ++i) terms[i] = parallel::exp_of((logits[i] - top) * inverse_temperature);
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float x = (logits[i] - top) * inverse_temperature;
+    terms[i] = x < -87.0f ? 0.0f : parallel::exp_of(x);
+  }
 }
 
 double sum_of(const float* terms, std::int64_t begin, std::int64_t end) {

@@ -54,7 +54,6 @@ std::int64_t Scheduler::own_slots(const GenerateRequest& request) const {
 Pass Scheduler::next_pass() {
   Pass pass;
   prefilled_.clear();
-  let_in_samples();
   decode_rows(pass);
   let_in_prompts(pass);
   OSLER_CHECK(!pass.draws.empty() || !has_work(), "no sequence fits into ", limits_.num_slots, " slots");
@@ -129,10 +128,15 @@ void Scheduler::let_in_prompts(Pass& pass) {
     if (next_prompt_ > first && std::min(prompt.common, length - 1) - shared >= kLeastShared) break;
     const bool is_first = prefilled_.empty();
     if (!is_first && pass.rows.layout.num_rows + length - shared > limits_.max_rows) break;
-    if (!let_in(prompt, shared, pass)) break;
+    if (!let_in(prompt, shared, pass)) {
+      if (!pass.draws.empty() || anchor_.slots.empty()) break;
+      drop_anchor();  // nobody else is there: all of the cache is this prompt's
+      common = 0;
+      continue;
+    }
     ++next_prompt_;
   }
-  if (next_prompt_ > first) set_anchor(prompts_[next_prompt_ - 1], started_.back());
+  if (next_prompt_ > first) set_anchor(started_.back());
 }
 
 /// The prompt's rows but for the `shared` first, if there is room for it and one sample.
@@ -164,12 +168,17 @@ bool Scheduler::let_in(const PlannedPrompt& prompt, std::int64_t shared, Pass& p
   return true;
 }
 
-/// Holds on to what the next prompt shares with the last one.
-void Scheduler::set_anchor(const PlannedPrompt& last, const Started& started) {
+void Scheduler::drop_anchor() {
   pool_.release(anchor_.slots);
   anchor_ = {};
+}
+
+/// Holds on to what the next prompt shares with the last one.
+void Scheduler::set_anchor(const Started& started) {
+  drop_anchor();
   if (next_prompt_ == prompts_.size()) return;
-  const std::int64_t common = std::min(prompts_[next_prompt_].common, static_cast<std::int64_t>(last.ids.size()));
+  const PlannedPrompt& next = prompts_[next_prompt_];
+  const std::int64_t common = std::min(next.common, static_cast<std::int64_t>(next.ids.size()) - 1);
   const std::int64_t first_held = started.length - static_cast<std::int64_t>(started.slots.size());
   const std::int64_t begin = common - held(common);  // what a window would still show
   if (common < kLeastShared || begin < first_held) return;
@@ -206,6 +215,7 @@ void Scheduler::accept(const std::vector<Choice>& choices) {
     at += static_cast<std::size_t>(requests_[started->request].num_samples);
   }
   OSLER_CHECK(at == choices.size(), choices.size(), " tokens for ", at, " draws");
+  let_in_samples();
 }
 
 /// First tokens of all samples of a prompt.

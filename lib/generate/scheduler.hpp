@@ -81,7 +81,8 @@ class Scheduler {
   void let_in_prompts(Pass& pass);
   std::int64_t shareable(std::int64_t common) const;
   bool let_in(const PlannedPrompt& prompt, std::int64_t shared, Pass& pass);
-  void set_anchor(const PlannedPrompt& last, const Started& started);
+  void drop_anchor();
+  void set_anchor(const Started& started);
   void start(Started& started, const std::vector<Choice>& choices, std::size_t first);
   bool take_token(Sequence& sequence, const Choice& choice) const;
   void add_draw(Pass& pass, std::size_t request, std::int64_t sample, std::int64_t position) const;

@@ -7,20 +7,16 @@
 // With `profile`, self times of LibTorch's operations and of backward nodes go to stderr after the last step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/record_function.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
-#include <iomanip>
 #include <iostream>
-#include <map>
-#include <sstream>
 
 #include "base/error.hpp"
+#include "bench/self_times.hpp"
 #include "comm/group.hpp"
 #include "comm/host_memory.hpp"
 #include "comm/torch_dtype.hpp"
@@ -34,49 +30,7 @@ using namespace osler;
 
 namespace {
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// --- self time per operation
-struct Frame : at::ObserverContext {
-  double start = 0, children = 0;
-  Frame* parent = nullptr;
-};
-thread_local Frame* innermost = nullptr;
-std::map<std::string, std::pair<double, int>> self_times;
-
-std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction&) {
-  auto frame = std::make_unique<Frame>();
-  frame->parent = innermost;
-  innermost = frame.get();
-  frame->start = now_s();
-  return frame;
-}
-
-void leave(const at::RecordFunction& function, at::ObserverContext* context) {
-  auto* frame = static_cast<Frame*>(context);
-  const double total = now_s() - frame->start;
-  innermost = frame->parent;
-  if (innermost) innermost->children += total;
-  auto& entry = self_times[function.name()];
-  entry.first += total - frame->children;
-  entry.second += 1;
-}
-
-void print_profile() {
-  std::vector<std::pair<double, std::string>> rows;
-  double sum = 0;
-  for (const auto& [name, entry] : self_times) {
-    rows.emplace_back(entry.first, text_of(std::setw(6), entry.second, "  ", name));
-    sum += entry.first;
-  }
-  std::sort(rows.rbegin(), rows.rend());
-  rows.resize(std::min<std::size_t>(rows.size(), 30));
-  for (const auto& [seconds, name] : rows)
-    std::cerr << std::fixed << std::setprecision(3) << std::setw(8) << seconds << " s " << std::setprecision(1)
-              << std::setw(5) << 100 * seconds / sum << " %  " << name << '\n';
-}
+using bench::now_s;
 
 double peak_gb() {
   rusage usage{};
@@ -153,7 +107,7 @@ void run(int argc, char** argv) {
   const bool profile = argc > 7;
   std::int64_t steps = 0;
   for (std::string line; std::getline(std::cin, line);) {
-    if (profile && steps == 1) at::addGlobalCallback(at::RecordFunctionCallback(enter, leave));  // after the warm-up
+    if (profile && steps == 1) bench::record_self_times();  // after the warm-up
     const double start = now_s(), value = bench.step();
     std::cout << "{\"seconds\": " << now_s() - start << ", \"loss\": " << value << ", \"peak_gb\": " << peak_gb() << "}"
               << std::endl;
@@ -161,7 +115,7 @@ void run(int argc, char** argv) {
       std::cerr << "live " << static_cast<double>(mallinfo2().uordblks + mallinfo2().hblkhd) / 1073741824.0 << " GB\n";
     ++steps;
   }
-  if (profile) print_profile();
+  if (profile) bench::print_self_times();
 }
 
 }  // namespace
