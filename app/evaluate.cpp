@@ -90,7 +90,7 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
 
 std::string summary(const EvaluateSpec& spec, const Subject& subject) {
   std::string text = subject.weights ? text_of("model  ", subject.weights->directory(), ", ",
-                                               subject.weights->tokens_seen(), " tokens seen\n")
+                                               subject.weights->provenance().pretraining_tokens, " tokens seen\n")
                                      : std::string("model  none: recorded responses\n");
   text += text_of("strategy  ", config::name_of(spec.eval.strategy), ", ", spec.eval.num_shots(), " exemplars, by ",
                   spec.eval.answers_by_generation() ? "generation" : "likelihood", "\n");
@@ -108,7 +108,10 @@ eval::RunIdentity identify(const EvaluateSpec& spec, const Subject& subject, con
   identity.model = spec.eval.model.empty() ? "recorded responses" : spec.eval.model;
   if (subject.weights) {
     identity.checkpoint = subject.weights->directory();
-    identity.tokens_seen = subject.weights->tokens_seen();
+    const checkpoint::Provenance provenance = subject.weights->provenance();
+    identity.tokens_seen = provenance.pretraining_tokens;
+    identity.is_fine_tuned = provenance.is_fine_tuned();
+    identity.neftune_alpha = provenance.neftune_alpha;
     identity.tokenizer_sha256 = subject.tokenizer->sha256();
   }
   identity.dtype = config::name_of(spec.parallel.dtype);
@@ -134,8 +137,9 @@ eval::TaskResults ask(const EvaluateSpec& spec, Subject& subject, const std::str
                                       options, plan::sharers_of(subject.mesh));
   comm::agree_after(world.host(), [&] { subject.weights->load(parallel::tensors_of(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none, groups);
-  eval::ModelUnderTest under_test(model, *subject.tokenizer, eval::make_plain_encoder(*subject.tokenizer),
-                                  spec.eval.seed, spec.eval.batch_tokens, world.device());
+  eval::ModelUnderTest under_test(model, *subject.tokenizer,
+                                  eval::make_encoder(spec.eval.chat_template, *subject.tokenizer), spec.eval.seed,
+                                  spec.eval.batch_tokens, world.device());
   const auto tp = static_cast<int>(subject.mesh.tp);
   const eval::Team team{.ranks = world.host(),
                         .replica = world.host().rank() / tp,

@@ -51,12 +51,22 @@ std::string model_text(const std::string& config_json, const std::string& origin
                  "/", config.num_kv_heads, ", vocabulary ", config.vocab_size);
 }
 
+/// What all runs together showed the weights.
+std::string seen_text(const checkpoint::Provenance& provenance) {
+  std::string text = grouped(provenance.pretraining_tokens) + " tokens in pretraining";
+  if (provenance.is_fine_tuned())
+    text += text_of(", ", grouped(provenance.fine_tuning_tokens), " in fine-tuning, neftune alpha ",
+                    provenance.neftune_alpha);
+  return text;
+}
+
 // ------------------------------------------------------------------------------------------------- checkpoints
 void print_state(const checkpoint::Manifest& manifest) {
   const checkpoint::RunState& state = manifest.state;
   print_pairs({{"written", or_none(manifest.created) + " by " + std::to_string(manifest.world_size) + " rank(s)"},
                {"step", grouped(state.step)},
                {"tokens", grouped(state.tokens)},
+               {"seen", seen_text(state.provenance)},
                {"samples", grouped(state.samples)},
                {"seed", std::to_string(state.seed)},
                {"dtype", or_none(state.dtype)},

@@ -181,6 +181,9 @@ std::vector<std::string> state_differences(const checkpoint::RunState& a, const 
   std::vector<std::string> lines;
   note_difference("step", a.step, b.step, lines);
   note_difference("tokens", a.tokens, b.tokens, lines);
+  note_difference("pretraining tokens", a.provenance.pretraining_tokens, b.provenance.pretraining_tokens, lines);
+  note_difference("fine-tuning tokens", a.provenance.fine_tuning_tokens, b.provenance.fine_tuning_tokens, lines);
+  note_difference("neftune alpha", a.provenance.neftune_alpha, b.provenance.neftune_alpha, lines);
   note_difference("samples", a.samples, b.samples, lines);
   note_difference("seed", a.seed, b.seed, lines);
   note_difference("dtype", a.dtype, b.dtype, lines);

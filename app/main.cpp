@@ -28,6 +28,7 @@ const std::vector<Verb>& verbs() {
       {"tokenize", "raw corpora -> token shards", tokenize, nullptr},
       {"convert", "Hugging Face model directory <-> checkpoint", convert, nullptr},
       {"pretrain", "train on a mixture of token shards", pretrain, nullptr},
+      {"finetune", "learn the answers of conversations", finetune, nullptr},
       {"evaluate", "score a model on benchmarks", evaluate, nullptr},
       {"plan", "shapes, memory, time and checkpoint size of a run, without running it", nullptr, plan},
       {"inspect", "what is in a token shard, checkpoint or table; how two checkpoints differ", nullptr, inspect},

@@ -15,6 +15,7 @@
 #include "data/corpus.hpp"
 #include "data/corpus_pass.hpp"
 #include "data/deduplicate.hpp"
+#include "text/chat_template.hpp"
 #include "text/tokenizer.hpp"
 #include "tokenize_output.hpp"
 #include "tokenize_report.hpp"
@@ -73,8 +74,6 @@ void require_usable(const config::TokenizeOptions& options) {
   if (options.tokenizer.empty())
     throw ConfigError("tokenize.tokenizer is missing: a SentencePiece model or a Hugging Face folder");
   if (options.output.empty()) throw ConfigError("tokenize.output is missing: a folder for the shards");
-  if (options.format != config::TextFormat::text)
-    throw ConfigError("tokenize.format=chat is not available; only text is");
   for (const config::NamedPath& input : options.input) {
     const bool plain = std::all_of(input.name.begin(), input.name.end(), [](unsigned char c) {
       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
@@ -267,6 +266,8 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
     tokenizer = std::make_unique<text::Tokenizer>(options.tokenizer);
     if (tokenizer->eos_id() < 0)
       throw DataError("tokenizer ", options.tokenizer, " has no end-of-sequence piece to end documents with");
+    if (options.format == config::TextFormat::chat)  // the tokenizer may lack what the template needs
+      text::ChatTemplate(text::template_from_name(config::name_of(options.chat_template)), *tokenizer);
   });
   TokenizeOutput output(options.output, names_of(corpus));
   std::int64_t complete = 0;

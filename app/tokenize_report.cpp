@@ -112,6 +112,7 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
     packed.push_back({{"unit", result.unit},
                       {"documents", result.tokens.num_documents},
                       {"tokens", result.tokens.num_tokens},
+                      {"supervised_tokens", result.tokens.num_supervised},
                       {"shards", result.tokens.num_shards},
                       {"duplicates", result.tokens.num_duplicates}});
   }
@@ -124,6 +125,7 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
     const data::WorkUnit& work = units.at(unit["unit"].get<std::size_t>());
     Json& source = report["sources"][corpus[static_cast<std::size_t>(work.source)].name];
     for (const char* key : {"documents", "tokens", "shards"}) add_count(source, key, unit[key]);
+    if (unit["supervised_tokens"] > 0) add_count(source, "supervised_tokens", unit["supervised_tokens"]);
     if (unit["duplicates"] > 0)
       add_count(source["dropped"], text::name_of(text::DropReason::duplicate), unit["duplicates"]);
   }

@@ -15,6 +15,7 @@ using Arguments = std::vector<std::string>;
 ExitCode tokenize(comm::World& world, const Arguments& arguments);
 ExitCode convert(comm::World& world, const Arguments& arguments);
 ExitCode pretrain(comm::World& world, const Arguments& arguments);
+ExitCode finetune(comm::World& world, const Arguments& arguments);
 ExitCode evaluate(comm::World& world, const Arguments& arguments);
 ExitCode plan(const Arguments& arguments);     ///< no MPI, no GPU
 ExitCode inspect(const Arguments& arguments);  ///< no MPI, no GPU

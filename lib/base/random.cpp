@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/error.hpp"
+#include "base/instruction_sets.hpp"
 
 namespace osler {
 namespace {
@@ -28,6 +29,33 @@ std::uint32_t high(std::uint64_t value) {
 /// One-to-one in (a, b) for a fixed seed, so that streams of one seed cannot meet.
 std::array<std::uint32_t, 4> derive(std::uint64_t seed, std::uint64_t a, std::uint64_t b) {
   return philox({low(a), high(a), low(b), high(b)}, {low(seed), high(seed)});
+}
+
+constexpr std::size_t kBlocksAtOnce = 16;  // fills the widest registers
+
+/// Words of kBlocksAtOnce blocks whose first counter words follow each other; lane by lane, so that compilers
+/// vectorise.
+OSLER_CLONES void philox_blocks(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key,
+                                std::uint32_t* out) {
+  std::uint32_t word[4][kBlocksAtOnce];
+  for (std::size_t lane = 0; lane < kBlocksAtOnce; ++lane) {
+    word[0][lane] = counter[0] + static_cast<std::uint32_t>(lane);
+    for (std::size_t w = 1; w < 4; ++w) word[w][lane] = counter[w];
+  }
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    for (std::size_t lane = 0; lane < kBlocksAtOnce; ++lane) {
+      const std::uint64_t product0 = kMultiplier0 * word[0][lane];
+      const std::uint64_t product1 = kMultiplier1 * word[2][lane];
+      word[0][lane] = high(product1) ^ word[1][lane] ^ key[0];
+      word[1][lane] = low(product1);
+      word[2][lane] = high(product0) ^ word[3][lane] ^ key[1];
+      word[3][lane] = low(product0);
+    }
+    key[0] += kWeyl0;
+    key[1] += kWeyl1;
+  }
+  for (std::size_t lane = 0; lane < kBlocksAtOnce; ++lane)
+    for (std::size_t w = 0; w < 4; ++w) out[4 * lane + w] = word[w][lane];
 }
 
 }  // namespace
@@ -58,6 +86,19 @@ std::uint32_t RandomStream::next_u32() {
     used_ = 0;
   }
   return block_[used_++];
+}
+
+void RandomStream::next_words(std::span<std::uint32_t> out) {
+  constexpr std::size_t kWords = 4 * kBlocksAtOnce;
+  std::size_t done = 0;
+  for (; done < out.size() && used_ < 4; ++done) out[done] = next_u32();
+  // Where the counter's first word would wrap, next_u32() says so.
+  while (out.size() - done >= kWords && counter_[0] <= std::numeric_limits<std::uint32_t>::max() - kBlocksAtOnce) {
+    philox_blocks(counter_, key_, out.data() + done);
+    counter_[0] += kBlocksAtOnce;
+    done += kWords;
+  }
+  for (; done < out.size(); ++done) out[done] = next_u32();
 }
 
 std::uint64_t RandomStream::next_u64() {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace osler {
 
@@ -29,6 +30,8 @@ class RandomStream {
  public:
   RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t a = 0, std::uint64_t b = 0);
   std::uint32_t next_u32();
+  /// The next words, as next_u32() would give them one by one, several blocks at a time.
+  void next_words(std::span<std::uint32_t> out);
   std::uint64_t next_u64();
   double uniform();                          ///< in [0, 1), 53 bits
   double normal();                           ///< mean 0, variance 1 (Box-Muller)

@@ -21,10 +21,19 @@ struct LedgerEntry {
   std::int64_t epoch = 0;
 };
 
+/// What the weights have been through, all runs together: the column of the paper's tables that a model belongs to.
+struct Provenance {
+  std::int64_t pretraining_tokens = 0;
+  std::int64_t fine_tuning_tokens = 0;  ///< windows, padding included
+  double neftune_alpha = 0;             ///< of the last fine-tuning
+  bool is_fine_tuned() const { return fine_tuning_tokens > 0; }
+  bool operator==(const Provenance&) const = default;
+};
+
 /// Everything but tensors that a run needs to go on, and what says where it came from.
 struct RunState {
   std::int64_t step = 0;
-  std::int64_t tokens = 0;   ///< seen, all sources
+  std::int64_t tokens = 0;   ///< seen in this run, all sources
   std::int64_t samples = 0;  ///< sequences seen
   std::uint64_t seed = 0;
   std::map<std::string, LedgerEntry> ledger;  ///< by source
@@ -34,6 +43,7 @@ struct RunState {
   std::string run_config;        ///< resolved INI
   std::string data_fingerprint;  ///< equal = same data, same order
   std::string dtype;             ///< of the weights in the run: "bf16", ...
+  Provenance provenance;         ///< with this run's own part
 };
 
 struct SaveRequest {

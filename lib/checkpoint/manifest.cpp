@@ -36,7 +36,11 @@ Json json_of(const RunState& state) {
           {"model_config", state.model_config},
           {"run_config", state.run_config},
           {"data_fingerprint", state.data_fingerprint},
-          {"dtype", state.dtype}};
+          {"dtype", state.dtype},
+          {"provenance",
+           {{"pretraining_tokens", state.provenance.pretraining_tokens},
+            {"fine_tuning_tokens", state.provenance.fine_tuning_tokens},
+            {"neftune_alpha", state.provenance.neftune_alpha}}}};
 }
 
 Json json_of(const std::vector<FileEntry>& files) {
@@ -92,6 +96,12 @@ class Fields {
   std::int64_t integer(const char* key) {
     return static_cast<std::int64_t>(count(key, std::numeric_limits<std::int64_t>::max()));
   }
+  double not_negative(const char* key) {
+    const Json& value = at(key);
+    if (!value.is_number() || value.get<double>() < 0)
+      throw CheckpointError(where_, ": '", key, "' is not a number from 0");
+    return value.get<double>();
+  }
   const Json& list(const char* key) {
     const Json& value = at(key);
     if (!value.is_array()) throw CheckpointError(where_, ": '", key, "' is not a list");
@@ -122,7 +132,15 @@ class Fields {
   std::size_t num_read_ = 0;
 };
 
-RunState state_from(const Json& json, const std::string& origin) {
+Provenance provenance_from(const Json& json, const std::string& origin) {
+  Fields fields(json, origin + " 'provenance'");
+  const Provenance provenance{fields.integer("pretraining_tokens"), fields.integer("fine_tuning_tokens"),
+                              fields.not_negative("neftune_alpha")};
+  fields.finish();
+  return provenance;
+}
+
+RunState state_from(const Json& json, std::uint64_t version, const std::string& origin) {
   Fields fields(json, origin + " 'state'");
   RunState state;
   state.step = fields.integer("step");
@@ -146,6 +164,10 @@ RunState state_from(const Json& json, const std::string& origin) {
   state.run_config = fields.text("run_config");
   state.data_fingerprint = fields.text("data_fingerprint");
   state.dtype = fields.text("dtype");
+  if (version > kOldestFormatVersion)
+    state.provenance = provenance_from(fields.at("provenance"), origin);
+  else
+    state.provenance.pretraining_tokens = state.tokens;
   fields.finish();
   return state;
 }
@@ -288,13 +310,13 @@ Manifest parse_manifest(const std::string& text, const std::string& origin) {
   rest.erase(kOwnSum);
   if (sha256_hex(canonical(rest)) != sum)
     throw CheckpointError(origin, " is damaged or was edited: its own sum does not match");
-  if (version != kFormatVersion)
-    throw UnknownFormat(origin, " has format version ", version, ", this program reads ", kFormatVersion,
-                        ": use the release that wrote it");
+  if (version < kOldestFormatVersion || version > kFormatVersion)
+    throw UnknownFormat(origin, " has format version ", version, ", this program reads ", kOldestFormatVersion, " to ",
+                        kFormatVersion, ": use the release that wrote it");
   Manifest manifest;
   manifest.created = fields.text("created");
   manifest.world_size = fields.integer("world_size");
-  manifest.state = state_from(fields.at("state"), origin);
+  manifest.state = state_from(fields.at("state"), version, origin);
   manifest.files = files_from(fields.list("files"), origin);
   manifest.tensors = tensors_from(fields.list("tensors"), manifest.files, origin);
   fields.finish();

@@ -13,7 +13,8 @@ namespace osler::checkpoint {
 
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kIndexName = "index.h5";
-inline constexpr std::int64_t kFormatVersion = 1;
+inline constexpr std::int64_t kFormatVersion = 2;
+inline constexpr std::int64_t kOldestFormatVersion = 1;  ///< without provenance: what it saw was pretraining
 
 struct FileEntry {
   std::string name;  ///< relative to the checkpoint; at most one folder, "tokenizer/"

@@ -6,7 +6,6 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "checkpoint/checkpoint.hpp"
 #include "checkpoint/directory.hpp"
 #include "checkpoint/hugging_face.hpp"
 
@@ -87,8 +86,8 @@ const std::string& Weights::model_config() const {
 const std::string& Weights::directory() const {
   return impl_->directory;
 }
-std::int64_t Weights::tokens_seen() const {
-  return impl_->reader ? impl_->reader->state().tokens : 0;
+Provenance Weights::provenance() const {
+  return impl_->reader ? impl_->reader->state().provenance : Provenance();
 }
 
 std::vector<std::string> Weights::tokenizer_files() const {

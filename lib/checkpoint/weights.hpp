@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.hpp"
 #include "comm/sharded_tensor.hpp"
 
 namespace osler::checkpoint {
@@ -23,7 +24,7 @@ class Weights {
   const std::string& model_config() const;           ///< config.json text
   const std::string& directory() const;              ///< what was opened, after resolving a run directory
   std::vector<std::string> tokenizer_files() const;  ///< absolute paths; empty when there are none
-  std::int64_t tokens_seen() const;                  ///< 0 for a Hugging Face directory
+  Provenance provenance() const;                     ///< none for a Hugging Face directory
   /// The weights as "model/NAME", whole, with the dtype in which they are stored (masters: the run's dtype); sorted.
   std::vector<plan::Piece> tensors() const;
   /// Pieces are named "model/NAME". Reads only what the pieces cover, converting to the target's dtype (round to

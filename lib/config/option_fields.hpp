@@ -16,6 +16,7 @@ std::vector<Field> fields_of(DataOptions& options);
 std::vector<Field> fields_of(ParallelOptions& options);
 std::vector<Field> fields_of(OptimOptions& options);
 std::vector<Field> fields_of(RouterOptions& options);
+std::vector<Field> fields_of(NeftuneOptions& options);
 std::vector<Field> fields_of(CheckpointOptions& options);
 std::vector<Field> fields_of(EvalOptions& options);
 std::vector<Field> fields_of(ClusterOptions& options);
@@ -31,6 +32,7 @@ struct EveryOption {
   ParallelOptions parallel;
   OptimOptions optim;
   RouterOptions router;
+  NeftuneOptions neftune;
   CheckpointOptions checkpoint;
   EvalOptions eval;
   ClusterOptions cluster;

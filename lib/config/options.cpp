@@ -18,6 +18,11 @@ constexpr std::array<Choice<Schedule>, 4> kSchedules{{{"cosine", Schedule::cosin
 constexpr std::array<Choice<AuxLoss>, 3> kAuxLosses{
     {{"hf", AuxLoss::hf}, {"megatron", AuxLoss::megatron}, {"off", AuxLoss::off}}};
 constexpr std::array<Choice<TextFormat>, 2> kTextFormats{{{"text", TextFormat::text}, {"chat", TextFormat::chat}}};
+constexpr std::array<Choice<ChatTemplate>, 4> kChatTemplates{{{"mistral-v1", ChatTemplate::mistral_v1},
+                                                              {"mistral-v3", ChatTemplate::mistral_v3},
+                                                              {"chatml", ChatTemplate::chatml},
+                                                              {"plain", ChatTemplate::plain}}};
+constexpr std::array<Choice<TooLong>, 2> kTooLong{{{"drop", TooLong::drop}, {"cut", TooLong::cut}}};
 constexpr std::array<Choice<Scoring>, 2> kScorings{{{"letter", Scoring::letter}, {"text", Scoring::text}}};
 constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::zero_shot},
                                                        {"few-shot", Strategy::few_shot},
@@ -59,6 +64,12 @@ std::string_view name_of(AuxLoss value) {
 std::string_view name_of(TextFormat value) {
   return name_in(kTextFormats, value);
 }
+std::string_view name_of(ChatTemplate value) {
+  return name_in(kChatTemplates, value);
+}
+std::string_view name_of(TooLong value) {
+  return name_in(kTooLong, value);
+}
 std::string_view name_of(Scoring value) {
   return name_in(kScorings, value);
 }
@@ -80,7 +91,10 @@ std::vector<Field> fields_of(TokenizeOptions& o) {
   f.path("output", o.output, "folder of the token shards").needed_by({"tokenize"});
   f.text("text_field", o.text_field, "JSONL field of the text; several, with commas between, are joined by newlines")
       .needed_by({"tokenize"});
-  f.choice("format", o.format, all(kTextFormats), "what a document is");
+  f.choice("format", o.format, all(kTextFormats),
+           "what a document is: running text, or a conversation to fine-tune on");
+  f.choice("template", o.chat_template, all(kChatTemplates),
+           "chat: how turns become ids; mistral-v1 for Mistral-7B v0.1 and Mixtral-8x7B v0.1, mistral-v3 for v0.3");
   f.flag("deduplicate", o.deduplicate, "drop documents whose text occurred before");
   f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");
   f.choice("bad_records", o.bad_records, all(kBadRecords), "what to do at a document that cannot be read");
@@ -101,8 +115,9 @@ std::vector<Field> fields_of(RunOptions& o) {
   FieldList f("run");
   f.path("dir", o.dir, "folder of checkpoints and metrics").needed_by({"pretrain", "finetune"});
   f.whole("seed", o.seed, Interval<std::uint64_t>{}, "", "key of every random draw of the run");
-  f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps", "optimizer steps of the whole run")
-      .needed_by({"pretrain", "finetune"});
+  f.whole("steps", o.steps, at_least<std::int64_t>(0), "steps",
+          "optimizer steps of the whole run; finetune: 0 is what data.epochs takes")
+      .needed_by({"pretrain"});
   f.whole("stop_at_step", o.stop_at_step, at_least<std::int64_t>(0), "steps",
           "save and stop early, schedule unchanged; 0: at run.steps");
   f.whole("log_every", o.log_every, at_least<std::int64_t>(1), "steps", "steps between metrics rows");
@@ -127,8 +142,10 @@ std::vector<Field> fields_of(ModelOptions& o) {
 
 std::vector<Field> fields_of(DataOptions& o) {
   FieldList f("data");
-  f.list("source", o.source, "NAME:WEIGHT:PATH",
-         "training tokens: weight is the share of tokens, path a shard or a folder of shards")
+  f.list(
+       "source", o.source, "NAME:WEIGHT:PATH",
+       "training tokens, in a shard or a folder of shards; weight: share of tokens (finetune: how often an epoch shows "
+       "the source)")
       .needed_by({"pretrain", "finetune"});
   f.list("validation", o.validation, "NAME:PATH", "held-out tokens, each with its own loss");
   f.whole("validate_every", o.validate_every, at_least<std::int64_t>(0), "steps",
@@ -140,6 +157,9 @@ std::vector<Field> fields_of(DataOptions& o) {
           "in one optimizer step, over all ranks");
   f.whole("micro_batch", o.micro_batch, at_least<std::int64_t>(1), "sequences", "in one forward pass of one rank");
   f.flag("cross_document", o.cross_document, "attention crosses document boundaries inside a window");
+  f.real("epochs", o.epochs, at_least(0.0), "", "finetune without run.steps: passes over the data");
+  f.choice("too_long", o.too_long, all(kTooLong),
+           "finetune: a conversation above data.sequence_length is left out, or keeps its first tokens");
   return f.take();
 }
 
@@ -177,6 +197,13 @@ std::vector<Field> fields_of(RouterOptions& o) {
       f.real("aux_coefficient", o.aux_coefficient, at_least(-1.0), "", "-1: router_aux_loss_coef of config.json");
   aux.bound = "-1 or >= 0";
   f.real("z_coefficient", o.z_coefficient, at_least(0.0), "", "of the mean squared logsumexp of the router logits");
+  return f.take();
+}
+
+std::vector<Field> fields_of(NeftuneOptions& o) {
+  FieldList f("neftune");
+  f.real("alpha", o.alpha, at_least(0.0), "",
+         "noise on embeddings in training, uniform in +-alpha / sqrt(length * hidden_size); 0: off, 5: the usual");
   return f.take();
 }
 
@@ -237,6 +264,7 @@ std::int64_t EvalOptions::num_shots() const {
 }
 
 bool EvalOptions::answers_by_generation() const {
+  if (!responses.empty()) return true;
   if (answer != AnswerBy::strategy) return answer == AnswerBy::generation;
   return strategy != Strategy::zero_shot && strategy != Strategy::few_shot;
 }
@@ -268,13 +296,29 @@ std::vector<Field> fields_of(PlanOptions& o) {
   return f.take();
 }
 
+DataOptions finetune_data_defaults() {
+  DataOptions data;
+  data.global_batch = 64;
+  data.epochs = 3;
+  return data;
+}
+
+OptimOptions finetune_optim_defaults() {
+  OptimOptions optim;
+  optim.learning_rate = 1e-5;
+  optim.min_learning_rate = 1e-6;
+  optim.warmup_steps = 30;
+  optim.weight_decay = 0;
+  return optim;
+}
+
 std::vector<Field> EveryOption::fields() {
   std::vector<Field> all_fields;
   const auto append = [&](auto& options) {
     for (Field& field : fields_of(options)) all_fields.push_back(std::move(field));
   };
   append(tokenize), append(convert), append(run), append(model), append(data), append(parallel);
-  append(optim), append(router), append(checkpoint), append(eval), append(cluster), append(plan);
+  append(optim), append(router), append(neftune), append(checkpoint), append(eval), append(cluster), append(plan);
   return all_fields;
 }
 

@@ -15,6 +15,8 @@ enum class Recompute { none, selective, full };
 enum class Schedule { cosine, linear, wsd, constant };
 enum class AuxLoss { hf, megatron, off };
 enum class TextFormat { text, chat };
+enum class ChatTemplate { mistral_v1, mistral_v3, chatml, plain };
+enum class TooLong { drop, cut };
 enum class Scoring { letter, text };
 enum class Strategy { zero_shot, few_shot, cot, cot_sc, medprompt };
 enum class AnswerBy { strategy, likelihood, generation };
@@ -26,6 +28,8 @@ std::string_view name_of(Recompute value);
 std::string_view name_of(Schedule value);
 std::string_view name_of(AuxLoss value);
 std::string_view name_of(TextFormat value);
+std::string_view name_of(ChatTemplate value);
+std::string_view name_of(TooLong value);
 std::string_view name_of(Scoring value);
 std::string_view name_of(Strategy value);
 std::string_view name_of(AnswerBy value);
@@ -49,6 +53,7 @@ struct TokenizeOptions {
   std::string output;
   std::string text_field = "text";
   TextFormat format = TextFormat::text;
+  ChatTemplate chat_template = ChatTemplate::mistral_v1;
   bool deduplicate = true;
   bool add_bos = true;
   BadRecords bad_records = BadRecords::skip;
@@ -89,6 +94,8 @@ struct DataOptions {
   std::int64_t global_batch = 256;
   std::int64_t micro_batch = 1;
   bool cross_document = false;
+  double epochs = 0;  // finetune without run.steps
+  TooLong too_long = TooLong::drop;
 };
 
 struct ParallelOptions {
@@ -116,6 +123,10 @@ struct RouterOptions {
   AuxLoss aux_loss = AuxLoss::hf;
   double aux_coefficient = -1;  // -1 = from the model's config.json
   double z_coefficient = 0;
+};
+
+struct NeftuneOptions {
+  double alpha = 0;  // 0 = off
 };
 
 struct CheckpointOptions {
@@ -172,5 +183,10 @@ struct PlanOptions {
   double imbalance = 1;
   bool search = false;
 };
+
+/// What osler finetune starts from where it differs: an answer is learnt in fewer, smaller and gentler steps than a
+/// language. Source: arXiv 2310.05914 (3 epochs, 128 sequences, no decay), mistral-finetune's README (rates).
+DataOptions finetune_data_defaults();
+OptimOptions finetune_optim_defaults();
 
 }  // namespace osler::config

@@ -157,6 +157,9 @@ void Parser::add(OptimOptions& options) {
 void Parser::add(RouterOptions& options) {
   impl_->add(*(impl_->bound.router = &options, &options));
 }
+void Parser::add(NeftuneOptions& options) {
+  impl_->add(*(impl_->bound.neftune = &options, &options));
+}
 void Parser::add(CheckpointOptions& options) {
   impl_->add(*(impl_->bound.checkpoint = &options, &options));
 }

@@ -25,6 +25,7 @@ class Parser {
   void add(ParallelOptions& options);
   void add(OptimOptions& options);
   void add(RouterOptions& options);
+  void add(NeftuneOptions& options);
   void add(CheckpointOptions& options);
   void add(EvalOptions& options);
   void add(ClusterOptions& options);

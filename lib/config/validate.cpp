@@ -26,7 +26,12 @@ void validate_model(const ModelOptions& model, const std::string& verb, const Re
            "is needed: a Hugging Face directory or checkpoint (or model.config for random initialisation)");
 }
 
-void validate_data(const DataOptions& data, const Report& report) {
+void validate_data(const DataOptions& data, const std::string& verb, const Report& report) {
+  if (verb == "pretrain" && data.epochs > 0)
+    report("data.epochs", "is of osler finetune; pretrain takes its steps from run.steps");
+  if (verb == "finetune" && data.cross_document)
+    report("data.cross_document", "must be off in osler finetune: no conversation sees another");
+
   refuse_equal_names(data.source, "data.source", report);
   refuse_equal_names(data.validation, "data.validation", report);
   if (data.global_batch % data.micro_batch != 0)
@@ -34,12 +39,13 @@ void validate_data(const DataOptions& data, const Report& report) {
                                         "; ", nearest_multiples(data.global_batch, data.micro_batch)));
 }
 
-void validate_optim(const OptimOptions& optim, const RunOptions* run, const Report& report) {
+void validate_optim(const OptimOptions& optim, const RunOptions* run, const std::string& verb, const Report& report) {
+  const OptimOptions defaults = verb == "finetune" ? finetune_optim_defaults() : OptimOptions();
   if (optim.min_learning_rate > optim.learning_rate)
     report("optim.min_learning_rate",
            text_of(optim.min_learning_rate, " is above optim.learning_rate = ", optim.learning_rate));
   // The default may exceed a short trial's steps; a number that someone chose may not.
-  if (run && run->steps > 0 && optim.warmup_steps > run->steps && optim.warmup_steps != OptimOptions().warmup_steps)
+  if (run && run->steps > 0 && optim.warmup_steps > run->steps && optim.warmup_steps != defaults.warmup_steps)
     report("optim.warmup_steps", text_of(optim.warmup_steps, " is more than run.steps = ", run->steps));
 }
 
@@ -83,17 +89,17 @@ void refuse_what_comes_later(const BoundOptions& bound, const std::string&, cons
   const auto refuse = [&](bool asked, const char* key, const std::string& instead) {
     if (asked) report(key, "not in this version; " + instead);
   };
-  if (bound.tokenize) refuse(bound.tokenize->format == TextFormat::chat, "tokenize.format", "use text instead of chat");
   if (bound.checkpoint) refuse(bound.checkpoint->async, "checkpoint.async", "use off: training waits for the save");
-  if (bound.eval) refuse(bound.eval->chat_template != "none", "eval.template", "use none");
 }
 
 void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {
   if (bound.model) validate_model(*bound.model, verb, report);
-  if (bound.data) validate_data(*bound.data, report);
-  if (bound.run && bound.run->stop_at_step > bound.run->steps)
+  if (bound.data) validate_data(*bound.data, verb, report);
+  if (verb == "finetune" && bound.run && bound.data && bound.run->steps == 0 && bound.data->epochs == 0)
+    report("data.epochs", "is needed by osler finetune, or run.steps");
+  if (bound.run && bound.run->steps > 0 && bound.run->stop_at_step > bound.run->steps)
     report("run.stop_at_step", text_of(bound.run->stop_at_step, " is after run.steps = ", bound.run->steps));
-  if (bound.optim) validate_optim(*bound.optim, bound.run, report);
+  if (bound.optim) validate_optim(*bound.optim, bound.run, verb, report);
   if (bound.router) validate_router(*bound.router, report);
   if (bound.eval) validate_eval(*bound.eval, verb, report);
 }

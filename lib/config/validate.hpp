@@ -18,6 +18,7 @@ struct BoundOptions {
   const ParallelOptions* parallel = nullptr;
   const OptimOptions* optim = nullptr;
   const RouterOptions* router = nullptr;
+  const NeftuneOptions* neftune = nullptr;
   const CheckpointOptions* checkpoint = nullptr;
   const EvalOptions* eval = nullptr;
   const ClusterOptions* cluster = nullptr;

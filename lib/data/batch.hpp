@@ -24,6 +24,7 @@ struct Batch {
   at::Tensor segments_BT;
   std::vector<std::int32_t> source_B;
   std::vector<SampleId> samples;
+  std::vector<std::int64_t> lengths_B;  ///< rows of each sequence before its padding
   std::int64_t num_supervised = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "data/corpus_pass.hpp"
 
+#include <algorithm>
 #include <iomanip>
 #include <optional>
 #include <sstream>
@@ -8,16 +9,20 @@
 #include "base/error.hpp"
 #include "base/sha256.hpp"
 #include "data/token_shard.hpp"
+#include "text/chat_template.hpp"
 #include "text/line_reader.hpp"
 
 namespace osler::data {
 namespace {
 
-Digest digest_of(const std::string& source, const std::string& text) {
+Digest digest_of(const text::Document& document) {
   Sha256 sum;
-  sum.update(source);
+  sum.update(document.source);
   sum.update(std::string_view("\0", 1));
-  sum.update(text);
+  sum.update(document.text);
+  // The same text cut into other turns is another conversation.
+  for (const text::Message& message : document.messages)
+    sum.update(text_of("\n", text::name_of(message.role), " ", message.content.size()));
   const std::string hex = sum.hex();
   return {std::stoull(hex.substr(0, 16), nullptr, 16), std::stoull(hex.substr(16, 16), nullptr, 16)};
 }
@@ -40,16 +45,17 @@ std::int64_t count_lines(const std::string& path, std::uint64_t begin) {
 
 /// Calls `use` for every document of the unit until it returns false; `part_lines` gets the lines read of each part.
 template <class Use, class OnProblem>
-void for_each_document(const Corpus& corpus, const WorkUnit& unit, const std::string& text_field,
+void for_each_document(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
                        std::vector<std::int64_t>& part_lines, const OnProblem& on_problem, const Use& use) {
   const CorpusSource& source = corpus[static_cast<std::size_t>(unit.source)];
   for (std::size_t p = 0; p < unit.parts.size(); ++p) {
     const FilePart& part = unit.parts[p];
     text::ReaderOptions reading;
+    reading.kind = options.format == config::TextFormat::chat ? text::RecordKind::chat : text::RecordKind::text;
     reading.begin = part.begin;
     reading.end = part.end;
     text::DocumentReader reader(
-        source.files[static_cast<std::size_t>(part.file)].path, source.name, text_field,
+        source.files[static_cast<std::size_t>(part.file)].path, source.name, options.text_field,
         [&](const text::Problem& problem) { on_problem(p, problem); }, reading);
     while (std::optional<text::Document> document = reader.next()) {
       if (!use(*document)) return;
@@ -72,12 +78,13 @@ class UnitWriter {
   UnitWriter(std::string folder, std::int32_t number, std::int64_t shard_tokens, ShardInfo info)
       : folder_(std::move(folder)), number_(number), shard_tokens_(shard_tokens), info_(std::move(info)) {}
 
-  void add(const std::vector<int>& ids) {
-    const auto length = static_cast<std::int64_t>(ids.size());
+  void add(const text::EncodedChat& document) {
+    const auto length = static_cast<std::int64_t>(document.ids.size());
     if (writer_ && writer_->num_tokens() + length > shard_tokens_) close({});
     if (!writer_) writer_.emplace(folder_ + "/" + shard_name(number_, num_shards_++), info_);
-    writer_->add_document(ids);
+    writer_->add_document(document.ids, document.supervised);
     num_tokens_ += length;
+    num_supervised_ += std::count(document.supervised.begin(), document.supervised.end(), 1);
   }
 
   /// The unit's drop counts stand in its last shard.
@@ -88,6 +95,7 @@ class UnitWriter {
 
   std::int64_t num_shards() const { return num_shards_; }
   std::int64_t num_tokens() const { return num_tokens_; }
+  std::int64_t num_supervised() const { return num_supervised_; }
 
  private:
   std::string folder_;
@@ -97,6 +105,31 @@ class UnitWriter {
   std::optional<TokenShardWriter> writer_;
   std::int64_t num_shards_ = 0;
   std::int64_t num_tokens_ = 0;
+  std::int64_t num_supervised_ = 0;
+};
+
+/// A document's ids; without flags unless it is a conversation.
+class DocumentEncoder {
+ public:
+  DocumentEncoder(const config::TokenizeOptions& options, const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+    const auto begin = options.add_bos ? text::Begin::with_bos : text::Begin::bare;
+    if (options.add_bos) bos_id_ = tokenizer.bos_id();
+    if (options.format == config::TextFormat::chat)
+      chat_.emplace(text::template_from_name(config::name_of(options.chat_template)), tokenizer, begin);
+  }
+
+  text::EncodedChat operator()(const text::Document& document) const {
+    if (chat_) return chat_->encode(document.messages);
+    text::EncodedChat encoded{tokenizer_.encode(document.text), {}};
+    if (bos_id_ >= 0) encoded.ids.insert(encoded.ids.begin(), bos_id_);
+    encoded.ids.push_back(tokenizer_.eos_id());
+    return encoded;
+  }
+
+ private:
+  const text::Tokenizer& tokenizer_;
+  int bos_id_ = -1;
+  std::optional<text::ChatTemplate> chat_;
 };
 
 }  // namespace
@@ -109,10 +142,10 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
     ++scan.dropped[problem.reason];
     if (scan.problems.size() < kMaxProblemsPerUnit) scan.problems.push_back({static_cast<std::int32_t>(part), problem});
   };
-  for_each_document(corpus, unit, options.text_field, scan.part_lines, on_problem, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options, scan.part_lines, on_problem, [&](const text::Document& document) {
     ++scan.num_documents;
     scan.text_bytes += static_cast<std::int64_t>(document.text.size());
-    if (options.deduplicate) scan.digests.push_back(digest_of(document.source, document.text));
+    if (options.deduplicate) scan.digests.push_back(digest_of(document));
     return tick(static_cast<std::int64_t>(document.text.size()));
   });
   return scan;
@@ -127,22 +160,21 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   info.vocab_size = tokenizer.vocab_size();
   info.bos_id = tokenizer.bos_id();
   info.eos_id = tokenizer.eos_id();
+  if (options.format == config::TextFormat::chat) info.chat_template = config::name_of(options.chat_template);
+  const DocumentEncoder encode(options, tokenizer);
   UnitWriter writer(folder, unit.number, options.shard_tokens, info);
   UnitTokens result;
   std::int64_t seen = 0;
   bool stopped = false;
   std::vector<std::int64_t> part_lines;
   const auto ignore = [](std::size_t, const text::Problem&) {};  // the scan has named and counted it
-  for_each_document(corpus, unit, options.text_field, part_lines, ignore, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options, part_lines, ignore, [&](const text::Document& document) {
     const auto index = static_cast<std::size_t>(seen++);
     if (seen > scan.num_documents) return false;
     if (index < is_duplicate.size() && is_duplicate[index] != 0) {
       ++result.num_duplicates;
     } else {
-      std::vector<int> ids = tokenizer.encode(document.text);
-      if (options.add_bos && tokenizer.bos_id() >= 0) ids.insert(ids.begin(), tokenizer.bos_id());
-      ids.push_back(tokenizer.eos_id());
-      writer.add(ids);
+      writer.add(encode(document));
       ++result.num_documents;
     }
     stopped = !tick(static_cast<std::int64_t>(document.text.size()));
@@ -158,6 +190,7 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   if (result.num_duplicates > 0) dropped[text::name_of(text::DropReason::duplicate)] = result.num_duplicates;
   writer.close(dropped);
   result.num_tokens = writer.num_tokens();
+  result.num_supervised = writer.num_supervised();
   result.num_shards = writer.num_shards();
   return result;
 }

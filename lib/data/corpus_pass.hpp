@@ -45,13 +45,15 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
 struct UnitTokens {
   std::int64_t num_documents = 0;
   std::int64_t num_tokens = 0;
+  std::int64_t num_supervised = 0;  ///< of conversations
   std::int64_t num_shards = 0;
   std::int64_t num_duplicates = 0;
 };
 
 /// Writes the unit's documents, less those marked in `is_duplicate` (one flag a document, or empty for none), to
 /// <folder>/shard_<number>.h5, and to shard_<number>_001.h5 and so on beyond options.shard_tokens. Each document is
-/// BOS (if asked for), its ids, EOS. Throws DataError when the files are no longer what the scan saw.
+/// BOS (if asked for), its ids, EOS; a conversation is what options.chat_template makes of it, with its loss mask.
+/// Throws DataError when the files are no longer what the scan saw.
 UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
                       const UnitScan& scan, const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer,
                       const std::string& folder, const Tick& tick);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 
@@ -14,10 +15,37 @@
 namespace osler::data {
 namespace {
 
-std::vector<double> weights_of(const config::DataOptions& options) {
+/// Shares of the sequences: all windows are equally long, so that a share of tokens is one of sequences.
+std::vector<double> weights_of(const config::DataOptions& options, const std::vector<TokenSource>& sources,
+                               Windows windows) {
   std::vector<double> weights;
-  for (const config::WeightedPath& source : options.source) weights.push_back(source.weight);
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const auto times = windows == Windows::stream ? 1.0 : static_cast<double>(sources[i].num_windows());
+    weights.push_back(options.source[i].weight * times);
+  }
   return weights;
+}
+
+std::vector<TokenSource> open_sources(const config::DataOptions& options, std::uint64_t seed, Windows windows) {
+  std::vector<TokenSource> sources;
+  for (const config::WeightedPath& source : options.source) {
+    if (windows == Windows::stream)
+      sources.emplace_back(source.name, source.path, options.sequence_length);
+    else
+      sources.emplace_back(source.name, source.path,
+                           PackingOptions{options.sequence_length, options.too_long, seed, sources.size()});
+    const TokenSource& first = sources.front();
+    const TokenSource& last = sources.back();
+    if (last.tokenizer_sha256() != first.tokenizer_sha256() || last.vocab_size() != first.vocab_size()) {
+      throw DataError("sources ", first.name(), " (", first.first_file(), ") and ", last.name(), " (",
+                      last.first_file(), ") come from different tokenizers; tokenize both with the model's own");
+    }
+    if (last.chat_template() != first.chat_template()) {
+      throw DataError("sources ", first.name(), " and ", last.name(), " were made with different templates (",
+                      first.chat_template(), " and ", last.chat_template(), "); tokenize both with one");
+    }
+  }
+  return sources;
 }
 
 /// Rows of padding: token 0, nothing supervised, one segment.
@@ -30,6 +58,7 @@ Batch empty_batch(std::int64_t rows, std::int64_t length) {
   batch.segments_BT = at::zeros({rows, length}, int64);
   batch.source_B.assign(static_cast<std::size_t>(rows), 0);
   batch.samples.assign(static_cast<std::size_t>(rows), SampleId{0, 0, -1});
+  batch.lengths_B.assign(static_cast<std::size_t>(rows), 0);
   return batch;
 }
 
@@ -44,11 +73,16 @@ std::string exact(double value) {
 struct Mixture::Impl {
   config::DataOptions options;
   std::uint64_t seed = 0;
+  Windows windows = Windows::stream;
   std::vector<TokenSource> sources;
   ShareSchedule schedule;
 
-  Impl(const config::DataOptions& data_options, std::uint64_t run_seed)
-      : options(data_options), seed(run_seed), schedule(weights_of(data_options)) {}
+  Impl(const config::DataOptions& data_options, std::uint64_t run_seed, Windows kind)
+      : options(data_options),
+        seed(run_seed),
+        windows(kind),
+        sources(open_sources(data_options, run_seed, kind)),
+        schedule(weights_of(data_options, sources, kind)) {}
 
   SampleId sample(std::int32_t source, std::int64_t index) const {
     const std::int64_t num_windows = sources[static_cast<std::size_t>(source)].num_windows();
@@ -60,21 +94,19 @@ struct Mixture::Impl {
   }
 };
 
-Mixture::Mixture(const config::DataOptions& options, std::uint64_t seed) {
+Mixture::Mixture(const config::DataOptions& options, std::uint64_t seed, Windows windows) {
   if (options.global_batch < 1 || options.micro_batch < 1 || options.sequence_length < 1) {
     throw ConfigError("data: global_batch, micro_batch and sequence_length must be at least 1");
   }
-  const auto impl = std::make_shared<Impl>(options, seed);
-  for (const config::WeightedPath& source : options.source) {
-    impl->sources.emplace_back(source.name, source.path, options.sequence_length);
-    const TokenSource& first = impl->sources.front();
-    const TokenSource& last = impl->sources.back();
-    if (last.tokenizer_sha256() != first.tokenizer_sha256() || last.vocab_size() != first.vocab_size()) {
-      throw DataError("sources ", first.name(), " (", first.first_file(), ") and ", last.name(), " (",
-                      last.first_file(), ") come from different tokenizers; tokenize both with the model's own");
-    }
-  }
-  impl_ = impl;
+  impl_ = std::make_shared<const Impl>(options, seed, windows);
+}
+
+std::int64_t Mixture::steps_of_epochs(double epochs) const {
+  OSLER_CHECK(impl_->windows == Windows::conversations && epochs > 0, epochs);
+  double sequences = 0;
+  for (const double weight : weights_of(impl_->options, impl_->sources, impl_->windows)) sequences += epochs * weight;
+  const double steps = std::ceil(sequences / static_cast<double>(impl_->options.global_batch) - 1e-9);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(steps));
 }
 
 std::vector<SampleId> Mixture::samples_of_step(std::int64_t step) const {
@@ -127,6 +159,8 @@ std::string Mixture::fingerprint() const {
   Sha256 sum;
   sum.update(text_of("mixture 1 ", options.sequence_length, " ", options.global_batch, " ", options.cross_document, " ",
                      impl_->seed, "\n"));
+  if (impl_->windows == Windows::conversations)
+    sum.update(text_of("conversations 1 ", config::name_of(options.too_long), "\n"));
   for (std::size_t i = 0; i < impl_->sources.size(); ++i) {
     const TokenSource& source = impl_->sources[i];
     sum.update(text_of(source.name(), " ", exact(options.source[i].weight), " ", source.fingerprint(), "\n"));

@@ -1,5 +1,6 @@
 #include "data/token_shard.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 
@@ -29,8 +30,9 @@ T attribute(const store::ReadFile& file, const std::string& name) {
 
 ShardInfo read_info(const store::ReadFile& file) {
   const auto version = attribute<std::int64_t>(file, "format_version");
-  if (version != kShardFormatVersion) {
-    refuse(file.path(), text_of("format_version ", version, ", this build reads ", kShardFormatVersion));
+  if (version != kShardFormatVersion && version != kMaskedShardFormatVersion) {
+    refuse(file.path(), text_of("format_version ", version, ", this build reads ", kShardFormatVersion, " and ",
+                                kMaskedShardFormatVersion));
   }
   ShardInfo info;
   info.source = attribute<std::string>(file, "source");
@@ -41,6 +43,11 @@ ShardInfo read_info(const store::ReadFile& file) {
   info.eos_id = attribute<std::int64_t>(file, "eos_id");
   info.num_documents = attribute<std::int64_t>(file, "num_documents");
   info.num_tokens = attribute<std::int64_t>(file, "num_tokens");
+  if (version == kMaskedShardFormatVersion) {
+    info.chat_template = attribute<std::string>(file, "template");
+    info.num_supervised = attribute<std::int64_t>(file, "num_supervised");
+    if (info.chat_template.empty()) refuse(file.path(), "attribute 'template' is empty");
+  }
   const std::string prefix = "drop_";
   for (const auto& [name, value] : file.attributes()) {
     if (name.starts_with(prefix) && std::holds_alternative<std::int64_t>(value)) {
@@ -75,6 +82,7 @@ struct TokenShard::Impl {
   const std::byte* tokens = nullptr;
   bool narrow = true;
   const std::uint64_t* offsets = nullptr;
+  const std::uint8_t* mask = nullptr;
   std::vector<std::uint64_t> aligned_offsets;  // a copy, when the file does not align them
 
   explicit Impl(const std::string& shard_path) : path(shard_path), map(shard_path) {
@@ -91,6 +99,8 @@ struct TokenShard::Impl {
     narrow = info.vocab_size <= 65536;
     tokens = place_of(file, map, "tokens", narrow ? DType::u16 : DType::u32, info.num_tokens);
     place_offsets(place_of(file, map, "doc_offsets", DType::u64, info.num_documents + 1));
+    if (!info.chat_template.empty())
+      mask = reinterpret_cast<const std::uint8_t*>(place_of(file, map, "loss_mask", DType::u8, info.num_tokens));
   }
 
   void place_offsets(const std::byte* bytes) {
@@ -136,6 +146,10 @@ const std::uint64_t* TokenShard::document_offsets() const {
   return impl_->offsets;
 }
 
+const std::uint8_t* TokenShard::loss_mask() const {
+  return impl_->mask;
+}
+
 std::int64_t TokenShard::token(std::int64_t index) const {
   OSLER_CHECK(index >= 0 && index < impl_->info.num_tokens, impl_->path, " ", index);
   const std::int64_t id = impl_->token(index);
@@ -157,6 +171,13 @@ void TokenShard::verify() const {
   Sha256 sum;
   sum.update(std::span(impl_->tokens, static_cast<std::size_t>(info.num_tokens) * (impl_->narrow ? 2 : 4)));
   sum.update(std::as_bytes(std::span(impl_->offsets, static_cast<std::size_t>(info.num_documents) + 1)));
+  if (impl_->mask != nullptr) {
+    const std::span<const std::uint8_t> mask(impl_->mask, static_cast<std::size_t>(info.num_tokens));
+    sum.update(std::as_bytes(mask));
+    if (std::count(mask.begin(), mask.end(), 1) != info.num_supervised ||
+        std::any_of(mask.begin(), mask.end(), [](std::uint8_t flag) { return flag > 1; }))
+      refuse(impl_->path, "loss_mask holds other flags than the attributes say");
+  }
   if (sum.hex() != info.content_sha256) refuse(impl_->path, "the SHA-256 of its content is not the stored one");
 }
 

@@ -18,11 +18,15 @@ struct ShardInfo {
   std::int64_t eos_id = -1;
   std::int64_t num_documents = 0;
   std::int64_t num_tokens = 0;
+  std::string chat_template;                    ///< of conversations: the shard holds a loss mask; "" = running text
+  std::int64_t num_supervised = 0;              ///< of conversations: tokens that are learnt
   std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the part of the input behind this shard
-  std::string content_sha256;                   ///< of tokens and offsets as stored; set by TokenShardWriter::finish()
+  std::string content_sha256;  ///< of tokens, offsets and mask as stored; set by TokenShardWriter::finish()
 };
 
 inline constexpr std::int64_t kShardFormatVersion = 1;
+/// Of shards with a loss mask, so that a program that knows none refuses them rather than learning the questions.
+inline constexpr std::int64_t kMaskedShardFormatVersion = 2;
 
 /// Builds one shard in memory (twice its size at finish) and writes it whole. Its folder's entry is made durable by
 /// whoever publishes the folder.
@@ -30,8 +34,10 @@ class TokenShardWriter {
  public:
   TokenShardWriter(const std::string& path, ShardInfo info);
   ~TokenShardWriter();
-  void add_document(const std::vector<int>& ids);  ///< throws DataError unless 0 <= id < vocab_size
+  /// `supervised`: one flag an id, for conversations only. Throws DataError unless 0 <= id < vocab_size.
+  void add_document(const std::vector<int>& ids, const std::vector<char>& supervised = {});
   std::int64_t num_tokens() const;
+  std::int64_t num_supervised() const;
   void finish(
       const std::map<std::string, std::int64_t>& dropped = {});  ///< the file's bytes are on disk; throws StorageError
 
@@ -48,7 +54,9 @@ class TokenShard {
   std::int64_t token(std::int64_t index) const;
   /// Throws DataError when an id is not below vocab_size: the file was changed after it was written.
   void copy_tokens(std::int64_t begin, std::int64_t count, std::int64_t* out) const;
-  /// Reads everything: every id below vocab_size and the content's sum as stored. Throws DataError.
+  /// num_tokens flags, 1 where a token is learnt; nullptr in a shard of running text.
+  const std::uint8_t* loss_mask() const;
+  /// Reads everything: every id below vocab_size, every flag 0 or 1, and the content's sum as stored. Throws DataError.
   void verify() const;
   /// num_documents + 1 offsets; document d is [offsets[d], offsets[d + 1]).
   const std::uint64_t* document_offsets() const;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -26,14 +27,16 @@ struct TokenShardWriter::Impl {
   std::vector<std::uint16_t> tokens_u16;
   std::vector<std::uint32_t> tokens_u32;
   std::vector<std::uint64_t> offsets{0};
+  std::vector<std::uint8_t> mask;
   bool finished = false;
 
+  bool is_masked() const { return !info.chat_template.empty(); }
   std::span<const std::byte> tokens() const { return narrow ? bytes_of(tokens_u16) : bytes_of(tokens_u32); }
   std::size_t num_tokens() const { return narrow ? tokens_u16.size() : tokens_u32.size(); }
 
   store::Attributes attributes() const {
     store::Attributes result;
-    result["format_version"] = kShardFormatVersion;
+    result["format_version"] = is_masked() ? kMaskedShardFormatVersion : kShardFormatVersion;
     result["created_by"] = std::string("osler");
     result["source"] = info.source;
     result["tokenizer_sha256"] = info.tokenizer_sha256;
@@ -43,6 +46,10 @@ struct TokenShardWriter::Impl {
     result["eos_id"] = info.eos_id;
     result["num_documents"] = info.num_documents;
     result["num_tokens"] = info.num_tokens;
+    if (is_masked()) {
+      result["template"] = info.chat_template;
+      result["num_supervised"] = info.num_supervised;
+    }
     for (const auto& [reason, count] : info.dropped) result["drop_" + reason] = count;
     return result;
   }
@@ -57,8 +64,9 @@ TokenShardWriter::TokenShardWriter(const std::string& path, ShardInfo info) : im
 
 TokenShardWriter::~TokenShardWriter() = default;
 
-void TokenShardWriter::add_document(const std::vector<int>& ids) {
+void TokenShardWriter::add_document(const std::vector<int>& ids, const std::vector<char>& supervised) {
   Impl& self = *impl_;
+  OSLER_CHECK(supervised.size() == (self.is_masked() ? ids.size() : 0), self.path);
   for (const int id : ids) {
     if (id < 0 || id >= self.info.vocab_size) {
       throw DataError("token id ", id, " of document ", self.offsets.size(), " is outside the vocabulary of ",
@@ -70,11 +78,17 @@ void TokenShardWriter::add_document(const std::vector<int>& ids) {
   } else {
     for (const int id : ids) self.tokens_u32.push_back(static_cast<std::uint32_t>(id));
   }
+  for (const char flag : supervised) self.mask.push_back(flag != 0 ? 1 : 0);
+  self.info.num_supervised += std::count(supervised.begin(), supervised.end(), 1);
   self.offsets.push_back(self.num_tokens());
 }
 
 std::int64_t TokenShardWriter::num_tokens() const {
   return static_cast<std::int64_t>(impl_->num_tokens());
+}
+
+std::int64_t TokenShardWriter::num_supervised() const {
+  return impl_->info.num_supervised;
 }
 
 void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped) {
@@ -87,11 +101,13 @@ void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped
   Sha256 sum;
   sum.update(self.tokens());
   sum.update(bytes_of(self.offsets));
+  if (self.is_masked()) sum.update(bytes_of(self.mask));
   self.info.content_sha256 = sum.hex();
 
   store::Image image;
   image.declare("doc_offsets", DType::u64, {self.info.num_documents + 1});
   image.declare("tokens", self.narrow ? DType::u16 : DType::u32, {self.info.num_tokens});
+  if (self.is_masked()) image.declare("loss_mask", DType::u8, {self.info.num_tokens});
   image.set_attributes("", self.attributes());
   image.seal();
   const auto place = [&image](const std::string& name, std::span<const std::byte> bytes) {
@@ -99,6 +115,7 @@ void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped
   };
   place("tokens", self.tokens());
   place("doc_offsets", bytes_of(self.offsets));
+  if (self.is_masked()) place("loss_mask", bytes_of(self.mask));
   write_file_synced(self.path, image.bytes());
 }
 

@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/sha256.hpp"
-#include "data/mixture.hpp"
+#include "data/source_windows.hpp"
 #include "text/input_files.hpp"
 
 namespace osler::data {
@@ -21,6 +21,16 @@ std::vector<TokenShard> open_shards(const std::string& name, const std::string& 
   return shards;
 }
 
+void require_kind(const std::string& name, const TokenShard& shard, Windows kind) {
+  const std::string& chat_template = shard.info().chat_template;
+  if (kind == Windows::stream && !chat_template.empty())
+    throw DataError("source ", name, ": ", shard.path(), " holds conversations (template ", chat_template,
+                    ") for 'osler finetune'; pretraining takes running text (tokenize.format=text)");
+  if (kind == Windows::conversations && chat_template.empty())
+    throw DataError("source ", name, ": ", shard.path(),
+                    " holds running text without a loss mask; fine-tuning takes conversations (tokenize.format=chat)");
+}
+
 void require_alike(const std::string& name, const std::vector<TokenShard>& shards) {
   const ShardInfo& first = shards.front().info();
   for (const TokenShard& shard : shards) {
@@ -28,6 +38,11 @@ void require_alike(const std::string& name, const std::vector<TokenShard>& shard
     if (info.tokenizer_sha256 != first.tokenizer_sha256 || info.vocab_size != first.vocab_size) {
       throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(),
                       " come from different tokenizers");
+    }
+    if (info.chat_template != first.chat_template) {
+      throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(),
+                      " were made with different templates ('", first.chat_template, "' and '", info.chat_template,
+                      "')");
     }
     if (info.source != first.source) {
       throw DataError("source ", name, ": ", shards.front().path(), " and ", shard.path(),
@@ -39,24 +54,54 @@ void require_alike(const std::string& name, const std::vector<TokenShard>& shard
 
 }  // namespace
 
-struct TokenSource::Impl {
-  std::string name;
-  std::vector<TokenShard> shards;
-  std::vector<std::int64_t> bases;  // first token of each shard in the stream, and the end
-  std::int64_t sequence_length = 0;
-  std::string fingerprint;
+TokenSource::Impl::Impl(std::string source_name, const std::string& path, std::int64_t length, Windows kind)
+    : name(std::move(source_name)), sequence_length(length) {
+  OSLER_CHECK(length > 0, length);
+  shards = open_shards(name, path);
+  require_kind(name, shards.front(), kind);
+  require_alike(name, shards);
+  Sha256 sum;
+  bases.push_back(0);
+  for (const TokenShard& shard : shards) {
+    const ShardInfo& info = shard.info();
+    sum.update(text_of(info.content_sha256, " ", info.num_tokens, " ", info.num_documents, " ", info.vocab_size, " ",
+                       info.tokenizer_sha256, "\n"));
+    bases.push_back(bases.back() + info.num_tokens);
+  }
+  fingerprint = sum.hex();
+}
 
-  /// Copies stream tokens [begin, begin + count).
-  void copy(std::int64_t begin, std::int64_t count, std::int64_t* out) const {
-    std::size_t s = static_cast<std::size_t>(std::upper_bound(bases.begin(), bases.end(), begin) - bases.begin()) - 1;
-    for (; count > 0; ++s) {
-      const std::int64_t part = std::min(count, bases[s + 1] - begin);
-      shards[s].copy_tokens(begin - bases[s], part, out);
-      begin += part;
-      out += part;
-      count -= part;
+void TokenSource::Impl::copy(std::int64_t begin, std::int64_t count, std::int64_t* out) const {
+  std::size_t s = static_cast<std::size_t>(std::upper_bound(bases.begin(), bases.end(), begin) - bases.begin()) - 1;
+  for (; count > 0; ++s) {
+    const std::int64_t part = std::min(count, bases[s + 1] - begin);
+    shards[s].copy_tokens(begin - bases[s], part, out);
+    begin += part;
+    out += part;
+    count -= part;
+  }
+}
+
+BatchRow::BatchRow(Batch& batch, std::int64_t row) {
+  const std::int64_t begin = row * batch.tokens_BT.size(1);
+  tokens = batch.tokens_BT.data_ptr<std::int64_t>() + begin;
+  labels = batch.labels_BT.data_ptr<std::int64_t>() + begin;
+  positions = batch.positions_BT.data_ptr<std::int64_t>() + begin;
+  segments = batch.segments_BT.data_ptr<std::int64_t>() + begin;
+}
+
+/// Windows of sequence_length + 1 tokens that overlap by one.
+struct TokenSource::Stream final : TokenSource::Impl {
+  Stream(std::string source_name, const std::string& path, std::int64_t length)
+      : Impl(std::move(source_name), path, length, Windows::stream) {
+    if (num_tokens() < length + 1) {
+      throw DataError("source ", name, " (", path, ") holds ", num_tokens(), " tokens, fewer than one window of ",
+                      length + 1, "; shorten data.sequence_length or add text");
     }
   }
+
+  std::int64_t num_windows() const override { return (num_tokens() - 1) / sequence_length; }
+  void fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const override;
 
   /// Marks which of the stream's tokens begin + 1 ... begin + count open a document.
   void mark_starts(std::int64_t begin, std::int64_t count, std::vector<char>& opens) const {
@@ -75,38 +120,42 @@ struct TokenSource::Impl {
   }
 };
 
-TokenSource::TokenSource(std::string name, const std::string& path, std::int64_t sequence_length) {
-  OSLER_CHECK(sequence_length > 0, sequence_length);
-  const auto impl = std::make_shared<Impl>();
-  impl->name = std::move(name);
-  impl->sequence_length = sequence_length;
-  impl->shards = open_shards(impl->name, path);
-  require_alike(impl->name, impl->shards);
-  Sha256 sum;
-  impl->bases.push_back(0);
-  for (const TokenShard& shard : impl->shards) {
-    const ShardInfo& info = shard.info();
-    sum.update(text_of(info.content_sha256, " ", info.num_tokens, " ", info.num_documents, " ", info.vocab_size, " ",
-                       info.tokenizer_sha256, "\n"));
-    impl->bases.push_back(impl->bases.back() + info.num_tokens);
+void TokenSource::Stream::fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const {
+  const std::int64_t length = sequence_length;
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(length) + 1);
+  copy(window * length, length + 1, ids.data());
+  std::vector<char> opens(static_cast<std::size_t>(length) + 1, 0);
+  if (!cross_document) mark_starts(window * length, length, opens);
+  batch.lengths_B[static_cast<std::size_t>(row)] = length;
+
+  const BatchRow out(batch, row);
+  std::int64_t segment = 0;
+  std::int64_t position = 0;
+  for (std::int64_t t = 0; t < length; ++t) {
+    const auto at = static_cast<std::size_t>(t);
+    if (opens[at] != 0) {
+      ++segment;
+      position = 0;
+    }
+    out.tokens[t] = ids[at];
+    out.labels[t] = opens[at + 1] != 0 ? kUnsupervised : ids[at + 1];
+    out.positions[t] = position++;
+    out.segments[t] = segment;
+    batch.num_supervised += opens[at + 1] != 0 ? 0 : 1;
   }
-  impl->fingerprint = sum.hex();
-  if (impl->bases.back() < sequence_length + 1) {
-    throw DataError("source ", impl->name, " (", path, ") holds ", impl->bases.back(),
-                    " tokens, fewer than one window of ", sequence_length + 1,
-                    "; shorten data.sequence_length or add text");
-  }
-  impl_ = impl;
 }
+
+TokenSource::TokenSource(std::string name, const std::string& path, std::int64_t sequence_length)
+    : impl_(std::make_shared<const Stream>(std::move(name), path, sequence_length)) {}
 
 const std::string& TokenSource::name() const {
   return impl_->name;
 }
 std::int64_t TokenSource::num_tokens() const {
-  return impl_->bases.back();
+  return impl_->num_tokens();
 }
 std::int64_t TokenSource::num_windows() const {
-  return (num_tokens() - 1) / impl_->sequence_length;
+  return impl_->num_windows();
 }
 const std::string& TokenSource::tokenizer_sha256() const {
   return impl_->shards.front().info().tokenizer_sha256;
@@ -120,35 +169,17 @@ const std::string& TokenSource::fingerprint() const {
 std::int64_t TokenSource::vocab_size() const {
   return impl_->shards.front().info().vocab_size;
 }
+const std::string& TokenSource::chat_template() const {
+  return impl_->shards.front().info().chat_template;
+}
+const std::optional<PackingReport>& TokenSource::packing() const {
+  return impl_->packing;
+}
 
 void TokenSource::fill(Batch& batch, std::int64_t row, std::int64_t window, bool cross_document) const {
-  const std::int64_t length = impl_->sequence_length;
   OSLER_CHECK(window >= 0 && window < num_windows(), impl_->name, " ", window);
-  OSLER_CHECK(row >= 0 && row < batch.tokens_BT.size(0) && batch.tokens_BT.size(1) == length, row);
-  std::vector<std::int64_t> ids(static_cast<std::size_t>(length) + 1);
-  impl_->copy(window * length, length + 1, ids.data());
-  std::vector<char> opens(static_cast<std::size_t>(length) + 1, 0);
-  if (!cross_document) impl_->mark_starts(window * length, length, opens);
-
-  constexpr std::int64_t kUnsupervised = -100;
-  std::int64_t* tokens = batch.tokens_BT.data_ptr<std::int64_t>() + row * length;
-  std::int64_t* labels = batch.labels_BT.data_ptr<std::int64_t>() + row * length;
-  std::int64_t* positions = batch.positions_BT.data_ptr<std::int64_t>() + row * length;
-  std::int64_t* segments = batch.segments_BT.data_ptr<std::int64_t>() + row * length;
-  std::int64_t segment = 0;
-  std::int64_t position = 0;
-  for (std::int64_t t = 0; t < length; ++t) {
-    const auto at = static_cast<std::size_t>(t);
-    if (opens[at] != 0) {
-      ++segment;
-      position = 0;
-    }
-    tokens[t] = ids[at];
-    labels[t] = opens[at + 1] != 0 ? kUnsupervised : ids[at + 1];
-    positions[t] = position++;
-    segments[t] = segment;
-    batch.num_supervised += opens[at + 1] != 0 ? 0 : 1;
-  }
+  OSLER_CHECK(row >= 0 && row < batch.tokens_BT.size(0) && batch.tokens_BT.size(1) == impl_->sequence_length, row);
+  impl_->fill(batch, row, window, cross_document);
 }
 
 }  // namespace osler::data

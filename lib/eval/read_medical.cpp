@@ -36,7 +36,6 @@ Question question_with_letter(const JsonRecord& record, std::size_t number, std:
   question.gold = index_of_letter(record, "answer_idx", question.options.size());
   if (record.has("answer") && record.option_text("answer") != question.options[static_cast<std::size_t>(question.gold)])
     record.fail("\"answer\" is not the text of option ", letter_of(question.gold), ", which \"answer_idx\" names");
-  if (record.has("meta_info")) question.subject = record.option_text("meta_info");
   return question;
 }
 

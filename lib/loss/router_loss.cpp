@@ -74,16 +74,18 @@ at::Tensor per_layer_aux(const at::Tensor& load_2E, std::int64_t top_k, double r
 
 RouterLoss router_loss(const std::vector<at::Tensor>& logits_RE, const std::vector<at::Tensor>& expert_RK,
                        std::int64_t num_experts, std::int64_t top_k, config::AuxLoss convention, bool with_z,
-                       comm::Group& tp) {
+                       comm::Group& tp, std::int64_t num_rows) {
   OSLER_CHECK(logits_RE.size() == expert_RK.size(), logits_RE.size(), " layers of logits, ", expert_RK.size(),
               " of experts");
   RouterLoss loss;
-  if (logits_RE.empty() || logits_RE.front().size(0) == 0) return loss;
+  if (logits_RE.empty()) return loss;
+  if (num_rows == kAsManyOnEach) num_rows = logits_RE.front().size(0) * tp.size();
+  if (num_rows == 0) return loss;
   std::vector<at::Tensor> sums = loads_of(logits_RE, expert_RK, num_experts, convention);
   if (with_z) sums.push_back(sum_of_z(logits_RE));
   sums = sums_over_ranks(sums, logits_RE.front().scalar_type(), tp);
 
-  const auto rows = static_cast<double>(logits_RE.front().size(0) * tp.size());
+  const auto rows = static_cast<double>(num_rows);
   if (with_z) {
     loss.z = sums.back() / rows;
     sums.pop_back();

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "text/byte_stream.hpp"
+#include "text/chat_record.hpp"
 #include "text/input_files.hpp"
 #include "text/json_record.hpp"
 #include "text/line_reader.hpp"
@@ -41,6 +42,8 @@ const char* name_of(DropReason reason) {
       return "bad_json";
     case DropReason::missing_field:
       return "missing_field";
+    case DropReason::bad_turns:
+      return "bad_turns";
     case DropReason::empty:
       return "empty";
     case DropReason::too_long:
@@ -100,8 +103,24 @@ struct DocumentReader::Impl {
 
   std::int64_t line_number() const { return options.first_line + num_lines - 1; }
 
+  std::optional<RecordProblem> parse(std::string_view content, Document& document) const {
+    if (options.kind == RecordKind::text) {
+      JsonRecord record;
+      if (auto problem = parse_json_record(content, fields, record)) return problem;
+      document = {std::move(record.id), source, std::move(record.text), {}};
+      if (is_blank(document.text)) return RecordProblem{DropReason::empty, "the text is empty"};
+      return std::nullopt;
+    }
+    ChatRecord record;
+    if (auto problem = parse_chat_record(content, record)) return problem;
+    document = {std::move(record.id), source, {}, std::move(record.messages)};
+    for (const Message& message : document.messages)
+      document.text += (document.text.empty() ? "" : "\n") + message.content;
+    return std::nullopt;
+  }
+
   std::optional<Document> next_record() {
-    JsonRecord record;
+    Document document;
     while (next_line()) {
       std::string_view content = line;
       if (num_lines == 1 && options.begin == 0 && content.starts_with(kByteOrderMark)) content.remove_prefix(3);
@@ -112,16 +131,12 @@ struct DocumentReader::Impl {
         report(line_number(), DropReason::bad_utf8, text_of("not UTF-8 at byte ", bad + 1));
         continue;
       }
-      if (auto problem = parse_json_record(content, fields, record)) {
+      if (auto problem = parse(content, document)) {
         report(line_number(), problem->reason, std::move(problem->detail));
         continue;
       }
-      if (is_blank(record.text)) {
-        report(line_number(), DropReason::empty, "the text is empty");
-        continue;
-      }
-      if (record.id.empty()) record.id = text_of(path, ":", line_number());
-      return Document{std::move(record.id), source, std::move(record.text)};
+      if (document.id.empty()) document.id = text_of(path, ":", line_number());
+      return document;
     }
     finished = true;
     const bool whole_file = options.begin == 0 && options.end == ReaderOptions{}.end;
@@ -153,7 +168,7 @@ struct DocumentReader::Impl {
       report(0, DropReason::empty, text.empty() ? "the file is empty" : "the file holds only white space");
       return std::nullopt;
     }
-    return Document{text_of(path, ":1"), source, std::move(text)};
+    return Document{text_of(path, ":1"), source, std::move(text), {}};
   }
 };
 
@@ -168,6 +183,8 @@ DocumentReader::DocumentReader(const std::string& path, const std::string& sourc
   const std::optional<FileFormat> format = file_format_of(path);
   if (!format) throw DataError("cannot read ", path, ": ", kKnownEndings);
   impl_->format = *format;
+  if (options.kind == RecordKind::chat && *format != FileFormat::json_lines)
+    throw DataError("cannot read conversations from ", path, ": they stand in .jsonl or .json files, one a line");
   OSLER_CHECK((options.begin == 0 && options.end == ReaderOptions{}.end) || can_be_split(path), path);
   if (impl_->format == FileFormat::json_lines) impl_->open();
 }

@@ -10,19 +10,23 @@
 #include <string>
 #include <vector>
 
+#include "text/conversation.hpp"
+
 namespace osler::text {
 
 struct Document {
   std::string id;  ///< the record's "id" (string or integer), else "<file>:<line>"
   std::string source;
-  std::string text;  ///< well-formed UTF-8, not blank
+  std::string text;               ///< well-formed UTF-8, not blank; of a conversation, its messages joined by newlines
+  std::vector<Message> messages;  ///< empty unless read as chat
 };
 
 /// Why a document is not used. `corrupt`: the archive is damaged from here on.
-enum class DropReason { bad_utf8, bad_json, missing_field, empty, too_long, duplicate, corrupt };
-inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8, DropReason::bad_json, DropReason::missing_field,
-                                                 DropReason::empty,    DropReason::too_long, DropReason::duplicate,
-                                                 DropReason::corrupt};
+/// `bad_turns`: the roles of a conversation are unknown or out of order.
+enum class DropReason { bad_utf8, bad_json, missing_field, bad_turns, empty, too_long, duplicate, corrupt };
+inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8,  DropReason::bad_json, DropReason::missing_field,
+                                                 DropReason::bad_turns, DropReason::empty,    DropReason::too_long,
+                                                 DropReason::duplicate, DropReason::corrupt};
 const char* name_of(DropReason reason);
 
 struct Problem {
@@ -40,7 +44,10 @@ std::vector<std::string> expand_input(const std::string& path);
 /// Whether the file holds one record per line and is not compressed, so that it can be read in parts.
 bool can_be_split(const std::string& path);
 
+enum class RecordKind { text, chat };
+
 struct ReaderOptions {
+  RecordKind kind = RecordKind::text;
   // The lines that start in [begin, end) of the file; only for files that can be split.
   std::uint64_t begin = 0;
   std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
@@ -51,7 +58,8 @@ struct ReaderOptions {
 class DocumentReader {
  public:
   /// format by name: .jsonl/.json lines, .txt, .md, each with optional .gz/.zst. `text_field`: one or more field names
-  /// with commas between them, joined by newlines. on_problem may throw to stop. Throws DataError/StorageError.
+  /// with commas between them, joined by newlines; not used for chat, which only line files can hold. on_problem may
+  /// throw to stop. Throws DataError/StorageError.
   DocumentReader(const std::string& path, const std::string& source, const std::string& text_field,
                  std::function<void(const Problem&)> on_problem, const ReaderOptions& options = {});
   ~DocumentReader();

@@ -101,6 +101,12 @@ std::string Tokenizer::decode(const std::vector<int>& ids) const {
   return text;
 }
 
+SpecialPiece Tokenizer::special_piece(std::string_view name) const {
+  const int id = impl_->processor.PieceToId(name);
+  if (id < 0 || id >= vocab_size() || impl_->processor.IdToPiece(id) != name) return {};
+  return {id, impl_->processor.IsControl(id)};
+}
+
 int Tokenizer::vocab_size() const {
   return impl_->processor.GetPieceSize();
 }

@@ -8,6 +8,12 @@
 
 namespace osler::text {
 
+/// A piece of the vocabulary by its name.
+struct SpecialPiece {
+  int id = -1;              ///< -1: there is none
+  bool is_control = false;  ///< never the encoding of any text
+};
+
 class Tokenizer {
  public:
   /// path: a SentencePiece model file, or a Hugging Face directory (or checkpoint's tokenizer/) that holds
@@ -16,6 +22,7 @@ class Tokenizer {
 
   std::vector<int> encode(std::string_view text) const;  ///< no BOS, no EOS; never parses special tokens in text
   std::string decode(const std::vector<int>& ids) const;
+  SpecialPiece special_piece(std::string_view name) const;
   int vocab_size() const;
   int bos_id() const;  ///< -1 if none
   int eos_id() const;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 namespace osler::train {
 
 namespace {
@@ -26,6 +28,13 @@ model::AttentionLayout attention_layout_of(const at::Tensor& segments_BT) {
     ++layout.segments.back().length;
   }
   return layout;
+}
+
+at::Tensor is_token(const data::Batch& batch) {
+  const std::int64_t num_columns = batch.tokens_BT.size(1);
+  const auto is_full = [&](std::int64_t length) { return length == num_columns; };
+  if (std::all_of(batch.lengths_B.begin(), batch.lengths_B.end(), is_full)) return {};
+  return at::arange(num_columns, at::kLong).lt(at::tensor(batch.lengths_B, at::kLong).unsqueeze(1)).flatten();
 }
 
 DeviceBatch to_device(const data::Batch& batch, c10::Device device) {

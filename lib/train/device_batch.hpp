@@ -15,6 +15,9 @@ struct DeviceBatch {
   model::AttentionLayout layout;
 };
 
+/// bool [B * T] on the host: which rows are tokens and not padding. Undefined where all are.
+at::Tensor is_token(const data::Batch& batch);
+
 /// Starts the copies; the device orders them before what uses them.
 DeviceBatch to_device(const data::Batch& batch, c10::Device device);
 

@@ -55,14 +55,26 @@ void check_source(const data::TokenSource& source, const Inputs& inputs, const s
                     "...); tokenize it again, or correct model.tokenizer");
 }
 
+data::TokenSource open_validation(const RunSpec& spec, const config::NamedPath& set) {
+  if (spec.stage == Stage::pretrain) return {set.name, set.path, spec.data.sequence_length};
+  // Packed alike for every seed, so that losses of runs can be compared.
+  return {set.name, set.path,
+          data::PackingOptions{.sequence_length = spec.data.sequence_length, .too_long = spec.data.too_long}};
+}
+
 void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256, std::int64_t rank) {
-  inputs.mixture = std::make_shared<const data::Mixture>(spec.data, spec.run.seed);
+  inputs.mixture = std::make_shared<const data::Mixture>(
+      spec.data, spec.run.seed, spec.stage == Stage::pretrain ? data::Windows::stream : data::Windows::conversations);
   if (tokenizer_sha256.empty()) tokenizer_sha256 = inputs.mixture->sources().front().tokenizer_sha256();
   for (const auto& source : inputs.mixture->sources()) check_source(source, inputs, tokenizer_sha256);
   const std::int64_t dp_rank = rank / inputs.mesh.tp;
   for (const auto& set : spec.data.validation) {
-    const data::TokenSource source(set.name, set.path, spec.data.sequence_length);
+    const data::TokenSource source = open_validation(spec, set);
     check_source(source, inputs, tokenizer_sha256);
+    const std::string& trained_on = inputs.mixture->sources().front().chat_template();
+    if (source.chat_template() != trained_on)
+      throw DataError("data.validation ", set.name, " was made with the template ", source.chat_template(),
+                      ", the training data with ", trained_on, "; tokenize both with one");
     inputs.validation.push_back({set.name, validation_batches(source, spec.data, dp_rank, inputs.mesh.dp)});
   }
 }

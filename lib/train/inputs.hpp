@@ -15,14 +15,19 @@
 
 namespace osler::train {
 
+/// pretrain: every token of running text. finetune: the answers of conversations.
+enum class Stage { pretrain, finetune };
+
 /// What was asked for.
 struct RunSpec {
+  Stage stage = Stage::pretrain;
   config::RunOptions run;
   config::ModelOptions model;
   config::DataOptions data;
   config::ParallelOptions parallel;
   config::OptimOptions optim;
   config::RouterOptions router;
+  config::NeftuneOptions neftune;
   config::CheckpointOptions checkpoint;
   config::ClusterOptions cluster;
   std::string resolved_ini;

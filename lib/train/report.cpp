@@ -81,6 +81,7 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
       row["loss/" + sources[source].name()] = totals.loss_S[source] / totals.tokens_S[source];
     row["tokens/" + sources[source].name()] = ledger[source] * spec_.data.sequence_length;
   }
+  if (spec_.stage == Stage::finetune) row["supervised_tokens"] = batch.num_supervised;
   row["grad_norm"] = grad_norm;
   row["learning_rate"] = learning_rate();
   row["skipped"] = skipped_;

@@ -6,6 +6,8 @@
 #include "base/log.hpp"
 #include "base/trace.hpp"
 #include "loss/router_loss.hpp"
+#include "parallel/regions.hpp"
+#include "train/neftune.hpp"
 #include "train/trainer.hpp"
 
 namespace osler::train {
@@ -23,7 +25,8 @@ Trainer::State Trainer::take_step() {
   for (const data::Batch& micro_batch : batch.micro_batches) {
     const bool is_last = &micro_batch == &batch.micro_batches.back();
     const bool starts_reduction = is_last && spec_.parallel.overlap_reduction;
-    const ForwardPass pass = forward(micro_batch, starts_reduction ? start_reduction_ : nullptr);
+    const ForwardPass pass =
+        forward(micro_batch, embedding_noise(micro_batch), starts_reduction ? start_reduction_ : nullptr);
     const at::Tensor loss = compute_loss(pass, batch);
     backward(loss);
   }
@@ -59,11 +62,22 @@ std::string Trainer::place_text() const {
                  groups_.tp().rank(), " ep", groups_.ep().rank(), " step ", step_ + 1, " ", host_);
 }
 
-Trainer::ForwardPass Trainer::forward(const data::Batch& batch,
+/// NEFTune's; undefined where it is off.
+at::Tensor Trainer::embedding_noise(const data::Batch& batch) {
+  if (spec_.neftune.alpha == 0) return {};
+  const trace::Span span("noise");
+  return neftune_noise(batch, {.alpha = spec_.neftune.alpha,
+                               .hidden_size = inputs_.model_config.hidden_size,
+                               .seed = spec_.run.seed,
+                               .dtype = parameters_.data().scalar_type()})
+      .to(world_.device());
+}
+
+Trainer::ForwardPass Trainer::forward(const data::Batch& batch, const at::Tensor& noise_RD,
                                       const std::function<void(std::int64_t)>& on_layer_done) {
   const trace::Span span("forward");
   DeviceBatch rows = to_device(batch, world_.device());
-  model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout, {}, on_layer_done);
+  model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout, noise_RD, on_layer_done);
   return {batch, std::move(rows), std::move(output)};
 }
 
@@ -79,14 +93,26 @@ at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& glo
   at::Tensor objective = token_loss.scaled;
   if (pass.output.router.logits_RE.empty()) return objective;
 
-  const auto& model = inputs_.model_config;
-  const loss::RouterLoss router =
-      loss::router_loss(pass.output.router.logits_RE, pass.output.router.expert_RK, model.num_experts, model.top_k,
-                        spec_.router.aux_loss, spec_.router.z_coefficient > 0, groups_.tp());
+  const loss::RouterLoss router = compute_router_loss(pass);
   stats_.add(pass.batch, router, pass.output.router.expert_RK);
   if (router.aux.defined()) objective = objective + router.aux * (aux_coefficient() * router_scale);
   if (router.z.defined()) objective = objective + router.z * (spec_.router.z_coefficient * router_scale);
   return objective;
+}
+
+/// Of the rows that are tokens: padding is routed as well, but balances nothing.
+loss::RouterLoss Trainer::compute_router_loss(const ForwardPass& pass) {
+  const auto& model = inputs_.model_config;
+  std::vector<at::Tensor> logits_RE = pass.output.router.logits_RE, expert_RK = pass.output.router.expert_RK;
+  std::int64_t num_rows = pass.rows.tokens_R.size(0);
+  if (const at::Tensor kept = is_token(pass.batch); kept.defined()) {
+    num_rows = kept.sum().item<std::int64_t>();
+    const at::Tensor own = parallel::own_rows(kept, groups_.tp()).nonzero().squeeze(1).to(world_.device());
+    for (auto* of_layers : {&logits_RE, &expert_RK})
+      for (at::Tensor& of_layer : *of_layers) of_layer = of_layer.index_select(0, own);
+  }
+  return loss::router_loss(logits_RE, expert_RK, model.num_experts, model.top_k, spec_.router.aux_loss,
+                           spec_.router.z_coefficient > 0, groups_.tp(), num_rows);
 }
 
 void Trainer::backward(const at::Tensor& objective) {

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "parallel/regions.hpp"
+#include "train/device_batch.hpp"
 
 namespace osler::train {
 
@@ -60,12 +61,15 @@ void StepStats::add(const data::Batch& batch, const loss::RouterLoss& router_los
       parallel::own_rows(at::tensor(batch.source_B, at::kLong).repeat_interleave(batch.labels_BT.size(1)), tp_)
           .mul(num_experts_)
           .to(sums_.device());
+  at::Tensor counts_R = at::ones({expert_RK.front().size(0)}, sums_.options());
+  if (const at::Tensor kept = is_token(batch); kept.defined())
+    counts_R = parallel::own_rows(kept, tp_).to(sums_.device(), at::kDouble);
   const std::int64_t counters = num_sources_ * num_experts_;
   for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
     const at::Tensor counter = (expert_RK[static_cast<std::size_t>(layer)] + first_R.unsqueeze(1)).flatten();
     // Counts are whole numbers below 2^53: exact in any order.
     sums_.narrow(0, load_begin_ + layer * counters, counters)
-        .scatter_add_(0, counter, at::ones({1}, sums_.options()).expand_as(counter));
+        .scatter_add_(0, counter, counts_R.repeat_interleave(expert_RK[static_cast<std::size_t>(layer)].size(1)));
   }
 }
 

@@ -65,10 +65,12 @@ void Trainer::start_or_resume() {
       for (const auto& line : differences(reader.state().run_config, spec_.resolved_ini))
         log::info("changed since ", *newest, ": ", line);
     } else {
-      if (inputs_.weights)
+      if (inputs_.weights) {
         inputs_.weights->load(parallel::tensors_of(parameters_, "model/"));
-      else
+        before_ = inputs_.weights->provenance();
+      } else {
         model::initialize(parameters_, inputs_.model_config, spec_.run.seed);
+      }
       optimizer_ = std::make_unique<optim::AdamW>(parameters_, groups_, spec_.optim);
     }
   });
@@ -207,6 +209,13 @@ checkpoint::RunState Trainer::run_state() const {
   state.run_config = spec_.resolved_ini;
   state.data_fingerprint = inputs_.mixture->fingerprint();
   state.dtype = config::name_of(spec_.parallel.dtype);
+  state.provenance = before_;
+  if (spec_.stage == Stage::pretrain) {
+    state.provenance.pretraining_tokens += state.tokens;
+  } else {
+    state.provenance.fine_tuning_tokens += state.tokens;
+    state.provenance.neftune_alpha = spec_.neftune.alpha;
+  }
   return state;
 }
 
@@ -215,6 +224,9 @@ void Trainer::restore(const checkpoint::RunState& state) {
     const auto entry = state.counters.find(name);
     return entry == state.counters.end() ? std::int64_t{0} : entry->second;
   };
+  // Not asked of model.from again: a run that it names may have gone on since.
+  before_ = state.provenance;
+  (spec_.stage == Stage::pretrain ? before_.pretraining_tokens : before_.fine_tuning_tokens) -= state.tokens;
   step_ = state.step;
   skipped_ = counter("skipped");
   skipped_in_a_row_ = counter("skipped_in_a_row");

@@ -15,6 +15,7 @@
 #include "comm/mesh_groups.hpp"
 #include "comm/world.hpp"
 #include "loss/cross_entropy.hpp"
+#include "loss/router_loss.hpp"
 #include "model/model.hpp"
 #include "optim/adamw.hpp"
 #include "parallel/parameter.hpp"
@@ -60,7 +61,11 @@ class Trainer {
   // The step (step.cpp)
   State take_step();
   GlobalBatch next_global_batch();
-  ForwardPass forward(const data::Batch& batch, const std::function<void(std::int64_t)>& on_layer_done = {});
+  /// `noise_RD`: added to the embeddings; undefined for none.
+  ForwardPass forward(const data::Batch& batch, const at::Tensor& noise_RD,
+                      const std::function<void(std::int64_t)>& on_layer_done = {});
+  at::Tensor embedding_noise(const data::Batch& batch);
+  loss::RouterLoss compute_router_loss(const ForwardPass& pass);
   at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global);
   void backward(const at::Tensor& objective);
   void reduce_gradients();
@@ -118,8 +123,9 @@ class Trainer {
   const StopSignals& signals_;
   TimeLimit time_limit_;
 
-  std::int64_t step_ = 0;     ///< completed
-  std::int64_t skipped_ = 0;  ///< of them, without an update
+  checkpoint::Provenance before_;  ///< what the weights had been through when the run began
+  std::int64_t step_ = 0;          ///< completed
+  std::int64_t skipped_ = 0;       ///< of them, without an update
   std::int64_t skipped_in_a_row_ = 0;
   int failed_saves_in_a_row_ = 0;
   StopWishes wishes_;

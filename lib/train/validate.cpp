@@ -16,7 +16,7 @@ Trainer::State Trainer::validate() {
   for (const auto& set : inputs_.validation) {
     StepStats stats({.num_sources = 1}, groups_, world_.device());
     for (const auto& batch : set.batches) {
-      const ForwardPass pass = forward(batch);
+      const ForwardPass pass = forward(batch, {});
       data::Batch of_one_source = batch;
       of_one_source.source_B.assign(batch.source_B.size(), 0);
       stats.add(of_one_source,

@@ -216,7 +216,9 @@ VERB_KEYS = {
                 "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.async cluster.gpu cluster.gpus_per_node "
                 "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "
                 "cluster.storage_gbytes_per_s",
-    "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.shots eval.batch_tokens eval.limit eval.seed eval.output",
+    "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.answer eval.prompt eval.template eval.shots eval.samples eval.temperature "
+                "eval.max_new_tokens eval.medprompt_knn eval.embeddings eval.responses eval.contamination eval.group_items eval.batch_tokens "
+                "eval.limit eval.seed eval.output",
     "plan": "plan.world_size plan.model_config plan.imbalance plan.search model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",
 }

@@ -152,7 +152,7 @@ TEST_F(SaveLoad, ConvertsWhileLoadingAndFallsBackToMasters) {
   const comm::ShardedTensor target{piece, at::zeros({20, 7}, at::kBFloat16)};
   weights.load({target});
   EXPECT_TRUE(at::equal(target.data, slice(whole(0, 1), piece).to(at::kBFloat16)));
-  EXPECT_EQ(weights.tokens_seen(), 4096);
+  EXPECT_EQ(weights.provenance().pretraining_tokens, 4096);
   for (const plan::Piece& tensor : weights.tensors())
     EXPECT_EQ(tensor.dtype, tensor.name == "model/scalar"  ? DType::fp64
                             : tensor.name == "model/empty" ? DType::fp32

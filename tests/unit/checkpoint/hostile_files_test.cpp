@@ -209,7 +209,7 @@ TEST(HostileManifest, IsRefusedByReason) {
   };
   const std::vector<Change> changes = {
       {"other format", [](Json& j) { j["format"] = "x"; }, "not a checkpoint"},
-      {"newer version", [](Json& j) { j["version"] = 2; }, "format version 2"},
+      {"newer version", [](Json& j) { j["version"] = 3; }, "format version 3"},
       {"unknown key", [](Json& j) { j["extra"] = 1; }, "does not know"},
       {"no state", [](Json& j) { j.erase("state"); }, "lacks 'state'"},
       {"negative step", [](Json& j) { j["state"]["step"] = -1; }, "'step'"},
