@@ -290,6 +290,7 @@ std::int64_t EvalOptions::num_shots() const {
 }
 
 bool EvalOptions::answers_by_generation() const {
+  if (!responses.empty()) return true;
   if (answer != AnswerBy::strategy) return answer == AnswerBy::generation;
   return strategy != Strategy::zero_shot && strategy != Strategy::few_shot;
 }

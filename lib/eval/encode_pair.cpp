@@ -18,7 +18,8 @@ generate::ScoreRequest encode_pair(const text::Tokenizer& tokenizer, const std::
   for (const std::string& continuation : continuations) {
     const std::vector<int> whole = tokenizer.encode(stripped + trailing + continuation);
     if (whole.size() <= context_ids.size())
-      throw DataError("the tokenizer merges the option \"", continuation, "\" into its context: it cannot be scored");
+      throw DataError("the tokenizer merges option ", 1 + request.continuations.size(),
+                      " into its context: it cannot be scored");
     request.continuations.emplace_back(whole.begin() + static_cast<std::ptrdiff_t>(context_ids.size()), whole.end());
   }
   return request;

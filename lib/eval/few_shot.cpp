@@ -64,14 +64,9 @@ void leave_out_evaluated(std::vector<Task>& tasks) {
 void choose_shots(Task& task, const config::EvalOptions& options) {
   const auto num_shots = static_cast<std::size_t>(options.num_shots());
   task.shots.assign(task.questions.size(), {});
-  if (num_shots == 0) return;
-  if (task.train_path.empty())
-    throw ConfigError("eval.train: ", task.name, " has no training split, but ", num_shots,
-                      " exemplars are asked for; name it as ", task.name, ":PATH");
+  if (num_shots == 0 || !options.responses.empty()) return;
+  require_train(task, options);
   const std::vector<std::size_t> candidates = candidates_of(task, options);
-  if (candidates.size() < num_shots)
-    throw DataError(task.train_path, ": only ", candidates.size(), " questions can be exemplars",
-                    shows_reasoning(options) ? " (a rationale is needed)" : "", ", ", num_shots, " are asked for");
   PythonRandom random(options.seed);
   for (std::vector<std::size_t>& shots : task.shots) {
     std::vector<std::size_t> drawn(num_shots);
@@ -79,6 +74,18 @@ void choose_shots(Task& task, const config::EvalOptions& options) {
     if (task.format != FileFormat::mmlu) drawn = random.sample(candidates.size(), num_shots);
     for (const std::size_t i : drawn) shots.push_back(candidates[i]);
   }
+}
+
+void require_train(const Task& task, const config::EvalOptions& options) {
+  const auto num_shots = static_cast<std::size_t>(options.num_shots());
+  if (num_shots == 0 || !options.responses.empty()) return;
+  if (task.train_path.empty())
+    throw ConfigError("eval.train: ", task.name, " has no training split, but ", num_shots,
+                      " exemplars are asked for; name it as ", task.name, ":PATH");
+  const std::size_t num_candidates = candidates_of(task, options).size();
+  if (num_candidates < num_shots)
+    throw DataError(task.train_path, ": only ", num_candidates, " questions can be exemplars",
+                    shows_reasoning(options) ? " (a rationale is needed)" : "", ", ", num_shots, " are asked for");
 }
 
 }  // namespace osler::eval

@@ -24,4 +24,7 @@ void leave_out_evaluated(std::vector<Task>& tasks);
 /// Source: lm_eval/api/samplers.py ContextSampler, FirstNSampler.
 void choose_shots(Task& task, const config::EvalOptions& options);
 
+/// Throws ConfigError when exemplars are asked for and the task has no training split, DataError when it is too small.
+void require_train(const Task& task, const config::EvalOptions& options);
+
 }  // namespace osler::eval

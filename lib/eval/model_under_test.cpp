@@ -34,7 +34,7 @@ std::vector<std::vector<generate::Generation>> ModelUnderTest::generate(const st
   for (const TextRequest& request : requests)
     encoded.push_back({.prompt = encoder_->encode(request.prompt),
                        .max_new_tokens = request.max_new_tokens,
-                       .stop = request.stop,
+                       .stop = encoder_->stops(request.stop),
                        .sampling = request.sampling,
                        .key = request.key,
                        .first_sample = request.first_sample,

@@ -72,7 +72,7 @@ std::vector<Question> read_mmlu(std::string_view text, const std::string& file) 
     question.options.assign(row.fields.begin() + 1, row.fields.begin() + 5);
     question.gold = mmlu_answer(answer, counts);
     if (question.gold < 0)
-      fail("the answer is \"", answer, "\"; ", counts ? "0 to 3" : "A to D", " is expected, as in the rows before");
+      fail("the answer in the last column: ", counts ? "0 to 3" : "A to D", " is expected, as in the rows before");
     question.record =
         Json{{"question", question.text}, {"choices", question.options}, {"answer", question.gold}}.dump();
     question.line = row.line;
@@ -90,7 +90,7 @@ std::vector<Question> read_generic(std::string_view text, const std::string& fil
     const Json& id = record.at("id");
     question.id = id.is_number_integer() ? id.dump() : record.text("id");
     if (const auto [seen, is_new] = line_of_id.try_emplace(question.id, record.line()); !is_new)
-      record.fail("the id \"", question.id, "\" stands already on line ", seen->second);
+      record.fail("the id stands already on line ", seen->second);
     question.text = record.text("question");
     question.options = record.options("options");
     question.gold = generic_answer(record, question.options);

@@ -55,6 +55,23 @@ Vectors vectors_of(const std::vector<Question>& questions, const config::EvalOpt
   return vectors;
 }
 
+/// nearest(), a group of items per copy of the model: of the largest training splits it is minutes of work.
+std::vector<std::vector<std::size_t>> nearest_over_ranks(const Vectors& items, const Vectors& train, std::size_t count,
+                                                         std::size_t group_items, const Team& team) {
+  const std::size_t num_groups = (items.size() + group_items - 1) / group_items;
+  const auto pieces = run_pieces(team, std::vector<bool>(num_groups), "neighbours, groups", [&](auto piece) {
+    if (!piece) return std::string();
+    const auto begin = items.begin() + static_cast<std::ptrdiff_t>(*piece * group_items);
+    const auto end = items.begin() + static_cast<std::ptrdiff_t>(std::min(items.size(), (*piece + 1) * group_items));
+    return Json(nearest({begin, end}, train, count)).dump();
+  });
+  std::vector<std::vector<std::size_t>> found;
+  for (const std::string& piece : pieces)
+    for (auto& of_item : Json::parse(piece).get<std::vector<std::vector<std::size_t>>>())
+      found.push_back(std::move(of_item));
+  return found;
+}
+
 TextRequest request_of(const Task& task, const Question& question, const config::EvalOptions& options) {
   return {.prompt = build_prompt(task, question, {}) + line_breaks_after(task),
           .max_new_tokens = options.max_new_tokens,
@@ -142,7 +159,9 @@ std::vector<std::vector<std::vector<std::size_t>>> rank_candidates(const std::ve
       candidates.emplace_back(task.questions.size());
     } else if (options.medprompt_knn) {
       const Vectors train = vectors_of(task.train, options, model, team);
-      candidates.push_back(nearest(vectors_of(task.questions, options, model, team), train, count));
+      const Vectors items = vectors_of(task.questions, options, model, team);
+      candidates.push_back(
+          nearest_over_ranks(items, train, count, static_cast<std::size_t>(options.group_items), team));
     } else {
       candidates.emplace_back();
       for (const Question& question : task.questions)

@@ -128,7 +128,10 @@ std::vector<Task> load_tasks(const config::EvalOptions& options) {
   for (Task& task : tasks) {
     if (options.limit > 0 && options.limit < task.num_in_file)
       task.questions.resize(static_cast<std::size_t>(options.limit));
-    if (options.strategy != config::Strategy::medprompt) choose_shots(task, options);
+    if (options.strategy == config::Strategy::medprompt)
+      require_train(task, options);
+    else
+      choose_shots(task, options);
   }
   return tasks;
 }

@@ -218,7 +218,9 @@ VERB_KEYS = {
                 "cluster.storage_gbytes_per_s",
     "finetune": "run.dir run.steps model.from data.source data.validation data.epochs data.too_long parallel.tp optim.learning_rate router.aux_loss neftune.alpha "
                 "checkpoint.interval_steps cluster.gpu",
-    "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.shots eval.batch_tokens eval.limit eval.seed eval.output",
+    "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.answer eval.prompt eval.template eval.shots eval.samples eval.temperature "
+                "eval.max_new_tokens eval.medprompt_knn eval.embeddings eval.responses eval.contamination eval.group_items eval.batch_tokens "
+                "eval.limit eval.seed eval.output",
     "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",
 }

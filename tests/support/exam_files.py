@@ -113,6 +113,29 @@ def _write_fast_tokenizer(folder):
     fast.save(str(folder / "tokenizer.json"))
 
 
+def make_parrot(folder, prompt_end, says):
+    """A model that says `says` and ends whenever the text before ends as `prompt_end` does: attention and feed-forward add nothing, so that
+    the next token is a function of the last one."""
+    import safetensors.torch
+    import sentencepiece
+    import torch
+
+    make_model(folder, initializer_range=1.0, max_position_embeddings=2048)
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(pathlib.Path(folder) / "tokenizer.model"))
+    start = tokenizer.encode(prompt_end)
+    chain = [start[-1], *tokenizer.encode(prompt_end + says)[len(start):], tokenizer.eos_id()]
+    assert tokenizer.encode(prompt_end + says)[:len(start)] == start and len(set(chain)) == len(chain), chain
+    weights = safetensors.torch.load_file(pathlib.Path(folder) / "model.safetensors")
+    for name in weights:
+        if "o_proj" in name or "down_proj" in name or name == "lm_head.weight":
+            weights[name].zero_()
+    embedding = weights["model.embed_tokens.weight"]
+    for token, after in zip(chain, chain[1:]):
+        weights["lm_head.weight"][after] += embedding[token] / embedding[token].pow(2).mean().sqrt()
+    safetensors.torch.save_file(weights, pathlib.Path(folder) / "model.safetensors", metadata={"format": "pt"})
+    return pathlib.Path(folder)
+
+
 def make_model(folder, mixture=False, vocab_size=420, **overrides):
     """A Hugging Face directory with random weights, far enough from uniform that options differ."""
     import torch

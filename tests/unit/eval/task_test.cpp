@@ -145,6 +145,43 @@ TEST(Task, LimitKeepsTheFirstAndGroupsExpand) {
   EXPECT_TRUE(tasks[0].path.ends_with("/anatomy_test.csv"));
 }
 
+TEST(Task, GroupsMayShareSubjectsAndTakeTheirDevSplits) {
+  const Folder folder;
+  for (const char* subject :
+       {"anatomy", "clinical_knowledge", "college_medicine", "medical_genetics", "professional_medicine",
+        "college_biology", "high_school_biology", "nutrition", "virology"}) {
+    folder.write(std::string(subject) + "_test.csv", std::string("Q ") + subject + ",a,b,c,d,A\n");
+    folder.write(std::string(subject) + "_dev.csv", "First,a,b,c,d,A\nSecond,a,b,c,d,B\nThird,a,b,c,d,B\n");
+  }
+  config::EvalOptions options;
+  options.task = {{"mmlu_clinical", folder.path()}, {"mmlu_meditron", folder.path()}};
+  options.train = options.task;
+  options.strategy = config::Strategy::few_shot;
+  options.shots = 2;
+  const auto tasks = load_tasks(options);
+  ASSERT_EQ(tasks.size(), 9u);
+  for (const Task& task : tasks) {
+    EXPECT_TRUE(task.train_path.ends_with("_dev.csv")) << task.train_path;
+    EXPECT_EQ(task.shots[0], (std::vector<std::size_t>{0, 1})) << "MMLU: the first n, in order";
+  }
+  options.train.pop_back();
+  EXPECT_THROW(load_tasks(options), ConfigError) << "three subjects have no training split";
+  options.train = {{"mmlu_clinical", folder.path()}, {"exam", folder.path()}};
+  EXPECT_THROW(load_tasks(options), ConfigError) << "a training split of no task";
+}
+
+TEST(Task, UsmleTakesAnyNumberOfOptions) {
+  const Folder folder;
+  const Task task =
+      load("usmle_step1",
+           folder.write("usmle", R"({"question":"Q?","options":{"A":"a","B":"b"},"answer_idx":"B"})"
+                                 "\n"
+                                 R"({"question":"R?","options":["a","b","c","d","e","f"],"answer_idx":"F"})"));
+  EXPECT_EQ(task.questions[0].gold, 1);
+  EXPECT_EQ(task.questions[1].gold, 5);
+  EXPECT_EQ(continuations_of(task, task.questions[1]).size(), 6u);
+}
+
 TEST(Task, RefusesNamesThatCannotBe) {
   const Folder folder;
   const std::string path = folder.write("medqa", kMedqa);
