@@ -96,12 +96,8 @@ once() {
 
 tokenize() {
   local name=$1 input=$2
-  run tokenize --config "$configs/tokenize.ini" "--tokenize.input=$name:$input" "--tokenize.output=$work/tokens/$name"
-}
-
-evaluate() {
-  local name=$1
-  run evaluate --config "$configs/evaluate.ini" "--eval.model=$work/runs/$name" "--eval.output=$work/runs/$name/eval/zero_shot"
+  shift 2
+  run tokenize --config "$configs/tokenize.ini" "--tokenize.input=$name:$input" "--tokenize.output=$work/tokens/$name" "$@"
 }
 
 main_job() {
@@ -113,20 +109,15 @@ main_job() {
   once tokens_clinical tokenize clinical "$work/world/clinical"
   once tokens_general_valid tokenize general_valid "$work/world/validation/general"
   once tokens_clinical_valid tokenize clinical_valid "$work/world/validation/clinical"
-  say 'pretraining the base model on general text'
+  once tokens_instruct tokenize instruct "$work/world/instruct/train.jsonl" --tokenize.format=chat
+  once tokens_instruct_valid tokenize instruct_valid "$work/world/instruct/valid.jsonl" --tokenize.format=chat
+  say 'pretraining the base model on general text, and releasing it as a Hugging Face directory'
   run pretrain --config "$configs/base.ini"
-  say 'continuing on clinical text with a share of general text'
-  run pretrain --config "$configs/continued.ini"
-  local model
-  for model in base continued; do
-    say "evaluating the $model model, zero-shot"
-    once "eval_$model" evaluate "$model"
-  done
-  say 'drawing the table and the figure'
-  "$venv/bin/python" analysis/figure1_training_loss.py --chain --output "$work/figures/figure1_training_loss" \
-    "base=$work/runs/base/metrics.jsonl" "continued=$work/runs/continued/metrics.jsonl"
-  "$venv/bin/python" analysis/table_accuracy.py --output "$work/tables/accuracy" "$work"/runs/*/eval/*
-  say "done; table: $work/tables/accuracy.{md,csv,tex}; figure: $work/figures/figure1_training_loss.{png,pdf}"
+  once release "$osler" convert --input "$work/runs/base" --output "$work/base_model"
+  say 'the study: continued pretraining, fine-tuning with and without NEFTune, five ways of asking, every version'
+  slurm/study.sh --local --ranks 2 "$configs/study.ini"
+  cat "$work/study/figures/table_results.md" "$work/study/figures/table_contribution.md"
+  say "done; page with all figures and tables: $work/study/figures/index.html"
 }
 
 mkdir -p build

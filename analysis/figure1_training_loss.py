@@ -1,21 +1,19 @@
 #!/usr/bin/env python3
-"""Figure 1: training loss on the general and on the clinical subset, side by side, against tokens."""
+"""Figure 1: training loss on the general and on the clinical subset, side by side, against tokens.
+
+    python analysis/figure1_training_loss.py --output out/figure1 base=runs/base/metrics.jsonl continued=runs/continued/metrics.jsonl --chain
+
+Thin lines are the logged losses, bold ones their running mean, open circles the loss on held-out text.
+"""
 
 import argparse
 import pathlib
 import sys
 
-import matplotlib
+import pandas
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as pyplot  # noqa: E402
-
-from read_tables import TableError, read_metrics, sources_of  # noqa: E402
-
-# Okabe and Ito's palette: told apart by all common kinds of colour vision; line styles differ too.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-STYLES = ["-", "--", "-.", ":"]
-UNITS = [(1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1, "")]
+from drawing import COLOURS, STYLES, legend_below, look, panels, save, token_unit
+from read_tables import TableError, read_metrics, sources_of
 
 
 def named_path(text):
@@ -25,59 +23,67 @@ def named_path(text):
     return name, pathlib.Path(path)
 
 
-def _smooth(values, window):
-    return values.rolling(window, center=True, min_periods=1).mean() if window > 1 else values
+def running_mean(values, window):
+    """Mean over `window` rows, fewer towards both ends so that it stays centred, and never more than an eighth of all rows."""
+    half = min(window, len(values) // 8) // 2
+    reach = [min(half, i, len(values) - 1 - i) for i in range(len(values))]
+    return pandas.Series([values.iloc[i - r:i + r + 1].mean() for i, r in enumerate(reach)], dtype=float)
+
+
+def _points(rows, column, start):
+    if column not in rows:
+        return pandas.DataFrame({"tokens": [], "loss": []})
+    rows = rows[rows[column].notna()]
+    return pandas.DataFrame({"tokens": start + rows["tokens"], "loss": rows[column].astype(float)}).reset_index(drop=True)
+
+
+def loss_curves(runs, subset, chain=False):
+    """What is drawn in one panel: [(name, training points, held-out points)], points with columns tokens and loss.
+
+    runs: [(name, training, validation)] of read_metrics; with `chain` each run's tokens are counted on from the one before.
+    """
+    curves, start = [], 0
+    for name, training, validation in runs:
+        curves.append((name, _points(training, f"loss/{subset}", start), _points(validation, f"valid/{subset}", start)))
+        start += training["tokens"].iloc[-1] if chain else 0
+    return curves
 
 
 def draw(runs, subsets, output, chain, window):
-    """runs: [(name, training, validation)]; writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
-    starts, end = [], 0
-    for _, training, _ in runs:
-        starts.append(end)
-        end = end + training["tokens"].iloc[-1] if chain else 0
-    largest = max(start + training["tokens"].iloc[-1] for start, (_, training, _) in zip(starts, runs))
-    scale, unit = next((s, u) for s, u in UNITS if largest >= s)
-    with pyplot.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
-        figure, axes = pyplot.subplots(1, len(subsets), figsize=(4.6 * len(subsets), 3.6), sharex=True, squeeze=False, layout="constrained")
-        for axis, subset in zip(axes[0], subsets):
-            for index, (start, (name, training, validation)) in enumerate(zip(starts, runs)):
+    """Writes OUTPUT.png and OUTPUT.pdf and returns their paths."""
+    lengths = [int(training["tokens"].iloc[-1]) for _, training, _ in runs]
+    scale, unit = token_unit(sum(lengths) if chain else max(lengths))
+    with look():
+        figure, axes = panels(len(subsets), sharex=True, height=4.0)
+        for axis, subset in zip(axes, subsets):
+            for index, (name, training, held_out) in enumerate(loss_curves(runs, subset, chain)):
                 colour, style = COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)]
-                column = f"loss/{subset}"
-                if column in training:
-                    rows = training[training[column].notna()]
-                    x = (start + rows["tokens"]) / scale
-                    axis.plot(x, rows[column], color=colour, alpha=0.25, linewidth=0.8)
-                    axis.plot(x, _smooth(rows[column], window), color=colour, linestyle=style, linewidth=1.8, label=f"{name}, training")
-                held_out = f"valid/{subset}"
-                if held_out in validation:
-                    rows = validation[validation[held_out].notna()]
-                    axis.plot((start + rows["tokens"]) / scale, rows[held_out], color=colour, marker="o", markersize=4, linestyle="none",
-                              markerfacecolor="white", label=f"{name}, held out")
-            if chain:
-                for start in starts[1:]:
-                    axis.axvline(start / scale, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)))
+                if len(training):
+                    axis.plot(training["tokens"] / scale, training["loss"], color=colour, alpha=0.25, linewidth=0.8)
+                    axis.plot(training["tokens"] / scale, running_mean(training["loss"], window), color=colour, linestyle=style, linewidth=1.8,
+                              label=name)
+                if len(held_out):
+                    axis.plot(held_out["tokens"] / scale, held_out["loss"], color=colour, marker="o", markersize=4, linestyle="none",
+                              markerfacecolor="white")
+            for end in range(1, len(runs) if chain else 0):
+                axis.axvline(sum(lengths[:end]) / scale, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)))
             axis.set_title(f"{subset} subset")
-            axis.set_xlabel(f"tokens seen ({unit})" if unit else "tokens seen")
+            axis.set_xlabel(f"tokens seen {unit}".strip())
             axis.set_ylabel("loss (nats per token)")
             axis.grid(color="0.92")
-            axis.set_axisbelow(True)
-            axis.legend(frameon=False, fontsize=8)
-        paths = [pathlib.Path(f"{output}.{suffix}") for suffix in ("png", "pdf")]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            # No creation date in the file: the same tables give the same bytes.
-            figure.savefig(path, dpi=200, metadata={"CreationDate": None} if path.suffix == ".pdf" else {"Software": None})
-        pyplot.close(figure)
-    return paths
+        if any(len(validation) for _, _, validation in runs):
+            axes[0].plot([], [], color="0.3", marker="o", markersize=4, linestyle="none", markerfacecolor="white", label="held-out text")
+        legend_below(figure, axes)
+        return save(figure, output)
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=named_path, metavar="NAME=METRICS_JSONL", help="runs, in the order in which they are drawn")
     parser.add_argument("--output", required=True, help="path without suffix; .png and .pdf are added")
     parser.add_argument("--subset", action="append", help="source to give a panel (repeats); default: general and clinical")
     parser.add_argument("--chain", action="store_true", help="each run continues the one before: its tokens are counted on")
-    parser.add_argument("--smooth", type=int, default=9, metavar="ROWS", help="running mean of the bold lines (default 9 rows)")
+    parser.add_argument("--smooth", type=int, default=9, metavar="ROWS", help="running mean of the bold lines, at most an eighth of a run (default 9 rows)")
     options = parser.parse_args(arguments)
     try:
         runs = [(name, *read_metrics(path)) for name, path in options.runs]

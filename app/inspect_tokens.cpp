@@ -88,6 +88,25 @@ std::string dropped_text(const Json& source, const std::string& path) {
   return text.empty() ? "-" : text;
 }
 
+void print_contamination(const Json& report, const std::string& path) {
+  const auto found = report.find("decontamination");
+  if (found == report.end()) return;
+  if (!found->is_object() || !found->contains("benchmarks") || !(*found)["benchmarks"].is_object())
+    throw DataError("'", path, "': 'decontamination' holds no 'benchmarks'");
+  TextTable table({"benchmark", "items", "touched", "whole questions", "too short", "documents"});
+  for (const auto& [name, benchmark] : (*found)["benchmarks"].items()) {
+    std::int64_t documents = 0;
+    if (!benchmark.contains("documents") || !benchmark["documents"].is_object())
+      throw DataError("'", path, "': benchmark ", name, " holds no 'documents'");
+    for (const auto& [source, count] : benchmark["documents"].items())
+      documents += count_in(benchmark["documents"], source.c_str(), path);
+    table.add({name, grouped(count_in(benchmark, "items", path)), grouped(count_in(benchmark, "touched", path)),
+               grouped(count_in(benchmark, "question_hits", path)), grouped(count_in(benchmark, "too_short", path)),
+               grouped(documents)});
+  }
+  std::cout << "\n" << table.text();
+}
+
 /// Prints the report and returns what it says of each source. Counts only: no name of a dropped file, no reason's
 /// detail.
 std::map<std::string, Totals> print_report(const std::string& path) {
@@ -108,6 +127,7 @@ std::map<std::string, Totals> print_report(const std::string& path) {
   std::cout << "tokenize report " << path << "\n\n"
             << table.text() << "\n"
             << grouped(count_in(report, "num_problems", path)) << " records dropped for a problem of their own\n";
+  print_contamination(report, path);
   return totals;
 }
 
@@ -122,16 +142,16 @@ void inspect_shard(const std::string& path, Depth depth) {
   const double mean =
       info.num_documents == 0 ? 0 : static_cast<double>(info.num_tokens) / static_cast<double>(info.num_documents);
   std::cout << "token shard " << path << "\n";
-  print_pairs({{"source", info.source},
-               {"documents", grouped(info.num_documents)},
-               {"tokens", text_of(grouped(info.num_tokens), " (", mean, " a document, longest ",
-                                  grouped(static_cast<std::int64_t>(longest)), ")")},
-               {"vocabulary", text_of(grouped(info.vocab_size), ", bos ", info.bos_id, ", eos ", info.eos_id)},
-               {"supervised", info.chat_template.empty()
-                                  ? "all, running text"
-                                  : text_of(grouped(info.num_supervised), ", template ", info.chat_template)},
-               {"tokenizer", "sha256 " + info.tokenizer_sha256},
-               {"content", "sha256 " + info.content_sha256}});
+  print_pairs(
+      {{"source", info.source},
+       {"documents", grouped(info.num_documents)},
+       {"tokens", text_of(grouped(info.num_tokens), " (", mean, " a document, longest ",
+                          grouped(static_cast<std::int64_t>(longest)), ")")},
+       {"vocabulary", text_of(grouped(info.vocab_size), ", bos ", info.bos_id, ", eos ", info.eos_id)},
+       {"tokenizer", "sha256 " + info.tokenizer_sha256},
+       {"content", "sha256 " + info.content_sha256},
+       {"decontaminated", info.decontaminated_against.empty() ? "no" : "against " + info.decontaminated_against},
+       {"identifiers", info.identifiers_masked ? "masked" : "as in the text"}});
   if (!info.dropped.empty()) {
     TextTable table({"dropped because", "documents"});
     for (const auto& [reason, count] : info.dropped) table.add({reason, grouped(count)});

@@ -13,6 +13,7 @@ namespace osler::app {
 struct PlanSpec {
   plan::ForecastInput input;
   config::PlanOptions plan;
+  config::StudyOptions study;
   config::ModelOptions model;
   config::OptimOptions optim;
   config::CheckpointOptions checkpoint;

@@ -11,12 +11,16 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/sha256.hpp"
 #include "config/parser.hpp"
 #include "data/corpus.hpp"
 #include "data/corpus_pass.hpp"
+#include "data/decontaminate.hpp"
 #include "data/deduplicate.hpp"
+#include "data/overlap_index.hpp"
 #include "text/chat_template.hpp"
 #include "text/tokenizer.hpp"
+#include "tokenize_benchmarks.hpp"
 #include "tokenize_output.hpp"
 #include "tokenize_report.hpp"
 #include "verbs.hpp"
@@ -78,7 +82,8 @@ void require_usable(const config::TokenizeOptions& options) {
     const bool plain = std::all_of(input.name.begin(), input.name.end(), [](unsigned char c) {
       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
     });
-    if (!plain || input.name.empty() || input.name.front() == '.' || input.name == "tokenize.json") {
+    if (!plain || input.name.empty() || input.name.front() == '.' || input.name == "tokenize.json" ||
+        TokenizeOutput::is_beside_sources(input.name)) {
       throw ConfigError("tokenize.input: source name '", input.name,
                         "' becomes a folder: use letters, digits, '_', '-' and '.' inside");
     }
@@ -113,29 +118,43 @@ data::Corpus list_for_all(comm::Group& group, const std::vector<config::NamedPat
   return corpus;
 }
 
+std::vector<std::string> names_of(const data::Corpus& corpus) {
+  std::vector<std::string> names;
+  for (const data::CorpusSource& source : corpus) names.push_back(source.name);
+  return names;
+}
+
 /// The run's parts after everything that may be refused has been checked.
 class TokenizeRun {
  public:
   TokenizeRun(comm::Group& group, const config::TokenizeOptions& options, const data::Corpus& corpus,
-              const text::Tokenizer& tokenizer, const TokenizeOutput& output)
+              const std::vector<data::Benchmark>& benchmarks, const text::Tokenizer& tokenizer,
+              const TokenizeOutput& output)
       : group_(group),
         options_(options),
         corpus_(corpus),
+        benchmarks_(benchmarks),
         tokenizer_(tokenizer),
         output_(output),
-        units_(data::plan_units(corpus)) {}
+        units_(data::plan_units(corpus)),
+        index_(benchmarks, overlap_rules_of(options)),
+        overlaps_(index_) {}
 
   std::size_t num_units() const { return units_.size(); }
 
   /// The report without what only the caller knows. *Collective.*
   Json run() {
     scan();
-    Json report = gather_scan(group_, corpus_, units_, results_);
+    Json report = gather_scan(group_, corpus_, units_, results_, options_.identifiers);
     comm::agree_after(group_, [&] { tell_problems(report); });
-    write(find_duplicates());
+    std::vector<data::UnitVerdict> verdicts = find_duplicates();
+    if (!benchmarks_.empty()) report["decontamination"] = decontaminate(verdicts);
+    write(verdicts);
     add_tokens(report, group_, corpus_, units_, results_);
     return report;
   }
+  /// Beside the shards, after run(): {name: content}.
+  const std::map<std::string, std::string>& files() const { return files_; }
 
  private:
   /// Runs on every rank; a failing one makes the others stop soon, then all leave with its message. *Collective.*
@@ -161,20 +180,46 @@ class TokenizeRun {
       const auto tick = [&](std::int64_t text_bytes) { return progress(text_bytes); };
       for (const std::size_t unit : mine) {
         if (output_.is_marked_failed()) return;
-        results_.push_back({unit, data::scan_unit(corpus_, units_[unit], options_, tick), {}});
+        results_.push_back(
+            {unit,
+             data::scan_unit(corpus_, units_[unit], options_, tick, benchmarks_.empty() ? nullptr : &overlaps_),
+             {}});
       }
     });
     tell("read", watch.elapsed_s());
   }
 
-  std::vector<std::vector<char>> find_duplicates() {
-    if (!options_.deduplicate) return std::vector<std::vector<char>>(results_.size());
+  /// *Collective.*
+  std::vector<data::UnitVerdict> find_duplicates() {
+    std::vector<data::UnitVerdict> verdicts(results_.size());
+    if (!options_.deduplicate) return verdicts;
     std::vector<data::UnitDigests> digests;
     for (UnitResult& result : results_) digests.push_back({result.unit, std::exchange(result.scan.digests, {})});
-    return data::find_duplicates(group_, digests);
+    std::vector<std::vector<char>> flags = data::find_duplicates(group_, digests);
+    for (std::size_t i = 0; i < verdicts.size(); ++i) verdicts[i].is_duplicate = std::move(flags[i]);
+    return verdicts;
   }
 
-  void write(const std::vector<std::vector<char>>& duplicates) {
+  /// *Collective.*
+  Json decontaminate(std::vector<data::UnitVerdict>& verdicts) {
+    std::vector<data::UnitOverlaps> overlaps;
+    for (std::size_t i = 0; i < results_.size(); ++i) {
+      data::UnitScan& scan = results_[i].scan;
+      overlaps.push_back({static_cast<std::size_t>(units_[results_[i].unit].source),
+                          static_cast<std::size_t>(scan.num_documents), std::exchange(scan.hits, {}),
+                          verdicts[i].is_duplicate});
+    }
+    data::OverlapJudgement judgement =
+        data::judge_overlaps(group_, index_, corpus_.size(), overlaps_.num_documents(), overlaps);
+    const config::DecontaminateAction action = options_.decontaminate_action;
+    for (std::size_t i = 0; action == config::DecontaminateAction::remove && i < verdicts.size(); ++i)
+      verdicts[i].is_contaminated = std::move(judgement.is_contaminated[i]);
+    for (data::UnitVerdict& verdict : verdicts) verdict.decontaminated_against = stamp_of(benchmarks_, action);
+    files_ = contamination_files(benchmarks_, judgement);
+    return contamination_summary(benchmarks_, index_, action, judgement, names_of(corpus_));
+  }
+
+  void write(const std::vector<data::UnitVerdict>& verdicts) {
     Stopwatch watch;
     together([&] {
       std::int64_t bytes = 0;
@@ -185,7 +230,7 @@ class TokenizeRun {
         if (output_.is_marked_failed()) return;
         const data::WorkUnit& unit = units_[results_[i].unit];
         results_[i].tokens =
-            data::write_unit(corpus_, unit, options_, results_[i].scan, duplicates[i], tokenizer_,
+            data::write_unit(corpus_, unit, options_, results_[i].scan, verdicts[i], tokenizer_,
                              output_.staging_of(corpus_[static_cast<std::size_t>(unit.source)].name), tick);
       }
     });
@@ -211,9 +256,13 @@ class TokenizeRun {
   comm::Group& group_;
   const config::TokenizeOptions& options_;
   const data::Corpus& corpus_;
+  const std::vector<data::Benchmark>& benchmarks_;
   const text::Tokenizer& tokenizer_;
   const TokenizeOutput& output_;
   std::vector<data::WorkUnit> units_;
+  data::OverlapIndex index_;
+  data::OverlapScanner overlaps_;
+  std::map<std::string, std::string> files_;
   std::vector<UnitResult> results_;
 };
 
@@ -245,14 +294,22 @@ void tell_result(const Json& report, const std::string& folder) {
     log::info("source ", name, ": ", source["documents"].get<std::int64_t>(), " documents, ",
               source["tokens"].get<std::int64_t>(), " tokens in ", source["shards"].get<std::int64_t>(), " shard(s)",
               dropped);
+    if (!source.contains("identifiers")) continue;
+    std::string found;
+    for (const auto& [kind, count] : source["identifiers"].items())
+      found += text_of(found.empty() ? "" : ", ", count.get<std::int64_t>(), " ", kind);
+    log::info("source ", name, ": likely identifiers ",
+              report["identifiers"] == "mask" ? "masked: " : "left in: ", found);
   }
+  if (report.contains("decontamination")) tell_contamination(report["decontamination"]);
   log::info("token shards are in ", folder);
 }
 
-std::vector<std::string> names_of(const data::Corpus& corpus) {
-  std::vector<std::string> names;
-  for (const data::CorpusSource& source : corpus) names.push_back(source.name);
-  return names;
+/// Files by their size and time, benchmarks by what is in them: a few megabytes, which everything depends on.
+std::string fingerprint_of(const data::Corpus& corpus, const std::vector<data::Benchmark>& benchmarks) {
+  std::string known = data::fingerprint_of(corpus);
+  for (const data::Benchmark& benchmark : benchmarks) known = sha256_hex(known + " " + benchmark.file_sha256);
+  return known;
 }
 
 /// *Collective.*
@@ -260,15 +317,17 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
                       bool dry_run) {
   Stopwatch watch;
   const data::Corpus corpus = list_for_all(group, options.input);
-  const std::string inputs_sha256 = data::fingerprint_of(corpus);
   std::unique_ptr<text::Tokenizer> tokenizer;
+  std::vector<data::Benchmark> benchmarks;
   comm::agree_after(group, [&] {
+    benchmarks = load_benchmarks(options.decontaminate);
     tokenizer = std::make_unique<text::Tokenizer>(options.tokenizer);
     if (tokenizer->eos_id() < 0)
       throw DataError("tokenizer ", options.tokenizer, " has no end-of-sequence piece to end documents with");
     if (options.format == config::TextFormat::chat)  // the tokenizer may lack what the template needs
       text::ChatTemplate(text::template_from_name(config::name_of(options.chat_template)), *tokenizer);
   });
+  const std::string inputs_sha256 = fingerprint_of(corpus, benchmarks);
   TokenizeOutput output(options.output, names_of(corpus));
   std::int64_t complete = 0;
   comm::agree_after(group, [&] {
@@ -279,7 +338,7 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
     log::info(options.output, " is complete already: nothing to do");
     return ExitCode::done;
   }
-  TokenizeRun run(group, options, corpus, *tokenizer, output);
+  TokenizeRun run(group, options, corpus, benchmarks, *tokenizer, output);
   if (dry_run) {
     log::info("dry run: ", run.num_units(), " unit(s) of work, vocabulary of ", tokenizer->vocab_size(), ", to ",
               options.output);
@@ -293,7 +352,8 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
     Json whole = describe(parser, inputs_sha256, *tokenizer, group.size(), watch.elapsed_s());
     whole.update(report);
     comm::agree_after(group, [&] {
-      if (group.rank() == 0) output.publish(whole.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+      if (group.rank() == 0)
+        output.publish(whole.dump(2, ' ', false, Json::error_handler_t::replace) + "\n", run.files());
     });
     if (group.rank() == 0) tell_result(report, options.output);
   } catch (...) {

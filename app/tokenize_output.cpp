@@ -63,7 +63,8 @@ void TokenizeOutput::refuse_foreign_files(const std::string& config_hash) const 
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
     // A run killed while it moved its sources into place has left some of them here.
-    const bool ours = !owner.empty() && std::find(sources_.begin(), sources_.end(), name) != sources_.end();
+    const bool ours = !owner.empty() &&
+                      (std::find(sources_.begin(), sources_.end(), name) != sources_.end() || is_beside_sources(name));
     if (name != kPartial && !ours) {
       throw DataError("tokenize.output ", folder_, " is not empty ('", name,
                       "') and holds no finished run with this config; name another folder");
@@ -94,6 +95,7 @@ TokenizeOutput::State TokenizeOutput::begin(const std::string& config_hash, cons
   if (fs::exists(partial_, failure)) {
     log::info("removing what an unfinished run left in ", folder_);
     for (const std::string& source : sources_) remove_folder((fs::path(folder_) / source).string());
+    for (const std::string& file : beside_sources()) remove_folder(file);
     remove_folder(partial_);
   }
   return State::empty;
@@ -114,10 +116,27 @@ bool TokenizeOutput::is_marked_failed() const noexcept {
   return access((fs::path(partial_) / kFailed).c_str(), F_OK) == 0;
 }
 
-void TokenizeOutput::publish(const std::string& report) const {
+bool TokenizeOutput::is_beside_sources(const std::string& name) {
+  return name.starts_with("contamination_") && name.ends_with(".jsonl");
+}
+
+std::vector<std::string> TokenizeOutput::beside_sources() const {
+  std::vector<std::string> files;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, ignored)) {
+    if (is_beside_sources(entry.path().filename().string())) files.push_back(entry.path().string());
+  }
+  return files;
+}
+
+void TokenizeOutput::publish(const std::string& report, const std::map<std::string, std::string>& files) const {
   for (const std::string& source : sources_) {
     sync_directory(staging_of(source));
     publish_directory(staging_of(source), (fs::path(folder_) / source).string());
+  }
+  for (const auto& [name, content] : files) {
+    OSLER_CHECK(is_beside_sources(name), name);
+    publish_file((fs::path(folder_) / name).string(), content);
   }
   publish_file(report_path(), report);
   remove_folder(partial_);
@@ -128,6 +147,7 @@ void TokenizeOutput::discard() const noexcept {
   std::error_code ignored;
   if (fs::exists(report_path(), ignored) || !fs::exists(partial_, ignored)) return;
   for (const std::string& source : sources_) fs::remove_all(fs::path(folder_) / source, ignored);
+  for (const std::string& file : beside_sources()) fs::remove_all(file, ignored);
   fs::remove_all(partial_, ignored);
 }
 

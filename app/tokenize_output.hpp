@@ -3,6 +3,7 @@
 // one rank only.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,13 +28,18 @@ class TokenizeOutput {
   void mark_failed() const noexcept;
   bool is_marked_failed() const noexcept;
 
-  /// Moves the sources into place and writes tokenize.json. Throws StorageError.
-  void publish(const std::string& report) const;
+  /// Moves the sources into place, writes the files beside them ({name: content}; is_beside_sources(name)) and, last,
+  /// tokenize.json. Throws StorageError.
+  void publish(const std::string& report, const std::map<std::string, std::string>& files = {}) const;
   void discard() const noexcept;
+
+  /// Whether a file of that name may stand beside the sources: contamination_<benchmark>.jsonl.
+  static bool is_beside_sources(const std::string& name);
 
  private:
   std::string report_path() const;
   void refuse_foreign_files(const std::string& config_hash) const;
+  std::vector<std::string> beside_sources() const;
 
   std::string folder_;
   std::string partial_;

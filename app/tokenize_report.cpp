@@ -24,6 +24,7 @@ Json to_json(const UnitResult& result) {
   json["part_lines"] = result.scan.part_lines;
   json["dropped"] = Json::object();
   for (const auto& [reason, count] : result.scan.dropped) json["dropped"][text::name_of(reason)] = count;
+  json["identifiers"] = result.scan.identifiers;
   json["problems"] = Json::array();
   for (const data::PartProblem& problem : result.scan.problems) {
     json["problems"].push_back({{"part", problem.part},
@@ -78,10 +79,11 @@ std::string line_of(const Json& problem) {
 }  // namespace
 
 Json gather_scan(comm::Group& group, const data::Corpus& corpus, const std::vector<data::WorkUnit>& units,
-                 const std::vector<UnitResult>& mine) {
+                 const std::vector<UnitResult>& mine, config::Identifiers identifiers) {
   Json packed = Json::array();
   for (const UnitResult& result : mine) packed.push_back(to_json(result));
   Json report;
+  report["identifiers"] = config::name_of(identifiers);
   report["sources"] = Json::object();
   for (const data::CorpusSource& source : corpus) {
     report["sources"][source.name] = {
@@ -96,6 +98,10 @@ Json gather_scan(comm::Group& group, const data::Corpus& corpus, const std::vect
     Json& source = report["sources"][corpus[source_index].name];
     add_count(source, "documents", unit["documents"]);
     add_count(source, "text_bytes", unit["text_bytes"]);
+    if (identifiers != config::Identifiers::off) {
+      for (std::size_t kind = 0; kind < text::kNumIdentifiers; ++kind)
+        add_count(source["identifiers"], text::name_of(static_cast<text::Identifier>(kind)), unit["identifiers"][kind]);
+    }
     for (const auto& [reason, count] : unit["dropped"].items()) {
       add_count(source["dropped"], reason, count);
       add_count(report, "num_problems", count);
@@ -114,7 +120,8 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
                       {"tokens", result.tokens.num_tokens},
                       {"supervised_tokens", result.tokens.num_supervised},
                       {"shards", result.tokens.num_shards},
-                      {"duplicates", result.tokens.num_duplicates}});
+                      {"duplicates", result.tokens.num_duplicates},
+                      {"contaminated", result.tokens.num_contaminated}});
   }
   for (auto& [name, source] : report["sources"].items()) {
     source["documents"] = 0;
@@ -128,6 +135,8 @@ void add_tokens(Json& report, comm::Group& group, const data::Corpus& corpus, co
     if (unit["supervised_tokens"] > 0) add_count(source, "supervised_tokens", unit["supervised_tokens"]);
     if (unit["duplicates"] > 0)
       add_count(source["dropped"], text::name_of(text::DropReason::duplicate), unit["duplicates"]);
+    if (unit["contaminated"] > 0)
+      add_count(source["dropped"], text::name_of(text::DropReason::contaminated), unit["contaminated"]);
   }
 }
 

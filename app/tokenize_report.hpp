@@ -19,12 +19,14 @@ struct UnitResult {
   data::UnitTokens tokens;
 };
 
-/// {"sources": {name: {files, documents, text_bytes, dropped: {reason: n}}}, "num_problems", "problems": [{file, line,
+/// {"identifiers", "sources": {name: {files, documents, text_bytes, dropped: {reason: n}, identifiers: {kind: n} unless
+/// off}}, "num_problems", "problems": [{file, line,
 /// reason, detail}]} over all ranks, with lines counted from the start of each file. *Collective.*
 nlohmann::ordered_json gather_scan(comm::Group& group, const data::Corpus& corpus,
-                                   const std::vector<data::WorkUnit>& units, const std::vector<UnitResult>& mine);
+                                   const std::vector<data::WorkUnit>& units, const std::vector<UnitResult>& mine,
+                                   config::Identifiers identifiers);
 
-/// Adds documents kept, tokens, shards and duplicates to the report's sources. *Collective.*
+/// Adds documents kept, tokens, shards, duplicates and contaminated documents to the report's sources. *Collective.*
 void add_tokens(nlohmann::ordered_json& report, comm::Group& group, const data::Corpus& corpus,
                 const std::vector<data::WorkUnit>& units, const std::vector<UnitResult>& mine);
 

@@ -6,6 +6,7 @@
 #   OSLER_SITE       file of slurm/sites/ without .sh            (generic)
 #   OSLER            the executable                              (build/release/osler, else build/cuda/osler)
 #   OSLER_LAUNCHER   srun or mpirun                              (srun)
+#   OSLER_RANKS      how many mpirun starts                      (what it finds: the job's tasks)
 #   OSLER_MAX_RESTARTS  give up after that many requeues         (100)
 
 osler_home=${osler_home:?set by the script that sources this file}
@@ -34,7 +35,7 @@ start_launcher() {
     # --kill-on-bad-exit: without it the ranks that are left hang for ever when one dies.
     srun) exec srun --mpi=pmix --kill-on-bad-exit=1 "$OSLER" "$@" ;;
     # mpirun inherits sbatch's --export=NONE through this variable and then cannot start its daemons.
-    mpirun) unset SLURM_EXPORT_ENV; exec mpirun "$OSLER" "$@" ;;
+    mpirun) unset SLURM_EXPORT_ENV; exec mpirun ${OSLER_RANKS:+-n "$OSLER_RANKS"} "$OSLER" "$@" ;;
     *) printf 'OSLER_LAUNCHER=%s: use srun or mpirun\n' "$OSLER_LAUNCHER" >&2; exit 2 ;;
   esac
 }

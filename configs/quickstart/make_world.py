@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the quickstart's world: general and clinical text, validation files, exam questions and a tokenizer.
+"""Writes the quickstart's world: general and clinical text, conversations, validation files, exam questions and a tokenizer.
 
 The world is invented and seeded: the same arguments give the same files on every machine. With --tokenizer the
 SentencePiece model (the only part that needs a package outside the standard library) is trained on the text too.
@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-from world import clinical, exam, facts, general
+from world import clinical, exam, facts, general, instruct
 
 SHARD_DOCUMENTS = 2000
 SPECIAL_TOKENS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
@@ -36,6 +36,8 @@ def build_world(output, seed, documents):
     for kind, build in builders.items():
         write_documents(output / kind, kind, "train", documents, build)
         write_documents(output / "validation" / kind, kind, "valid", max(20, documents // 25), build)
+    for split, count in (("train", documents // 2), ("valid", max(20, documents // 100))):
+        write_jsonl(output / "instruct" / f"{split}.jsonl", (instruct.build_conversation(seed, split, n, conditions) for n in range(count)))
     for split, items in exam.build_exam(seed, conditions).items():
         write_jsonl(output / "exam" / f"{split}.jsonl", items)
 

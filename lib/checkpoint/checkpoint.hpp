@@ -51,8 +51,9 @@ struct SaveRequest {
   std::vector<comm::ShardedTensor>
       tensors;  ///< this rank's pieces; all primary ones tile each global shape exactly once
   RunState state;
-  std::vector<std::string> tokenizer_files;  ///< copied into <checkpoint>/tokenizer/ byte for byte
-  std::int64_t keep = 2;                     ///< newest checkpoints to keep; 0 = all
+  std::vector<std::string> tokenizer_files;   ///< copied into <checkpoint>/tokenizer/ byte for byte
+  std::int64_t keep = 2;                      ///< newest checkpoints to keep; 0 = all
+  std::vector<std::int64_t> keep_steps = {};  ///< kept besides those
 };
 
 /// Writes <root>/step_%09d and rotates older ones after the new one is durable. On failure all ranks agree, nothing

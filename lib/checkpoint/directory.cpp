@@ -80,14 +80,16 @@ void remove_checkpoint(const std::string& directory) {
   if (error) log::warning("cannot remove '", directory, "': ", error.message(), "; remove it by hand");
 }
 
-void rotate(const std::string& root, std::int64_t keep) {
+void rotate(const std::string& root, std::int64_t keep, const std::vector<std::int64_t>& keep_steps) {
   const Listing listing = list_checkpoints(root);
   if (listing.steps.empty()) return;
   for (const std::int64_t step : listing.remnants)
     if (step < listing.steps.front()) remove_checkpoint(root + "/" + step_name(step));
   if (keep <= 0) return;
-  for (std::size_t i = static_cast<std::size_t>(keep); i < listing.steps.size(); ++i)
-    remove_checkpoint(root + "/" + step_name(listing.steps[i]));
+  for (const std::int64_t step : listing.steps) {
+    if (std::find(keep_steps.begin(), keep_steps.end(), step) != keep_steps.end()) continue;
+    if (--keep < 0) remove_checkpoint(root + "/" + step_name(step));
+  }
 }
 
 std::string set_aside(const std::string& root, std::int64_t step) {

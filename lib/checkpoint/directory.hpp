@@ -24,8 +24,8 @@ Listing list_checkpoints(const std::string& root);
 
 /// Manifest first, so that a half-deleted checkpoint is none. Failures are warnings: deleting is housekeeping.
 void remove_checkpoint(const std::string& directory);
-/// Keeps the `keep` newest (all when 0), the newest always; removes remnants older than the newest.
-void rotate(const std::string& root, std::int64_t keep);
+/// Keeps those of keep_steps and the `keep` newest others (all when 0); removes remnants older than the newest.
+void rotate(const std::string& root, std::int64_t keep, const std::vector<std::int64_t>& keep_steps);
 /// Renames a damaged checkpoint to .bad-<name> (a number is added when that exists). Returns the new path.
 std::string set_aside(const std::string& root, std::int64_t step);
 /// Makes the finished `temporary` visible as `final_name`, in exchange for one that stands there.

@@ -134,7 +134,7 @@ std::string save(comm::Group& group, const SaveRequest& request) {
   }
   if (leads) {
     try {
-      rotate(request.root, request.keep);
+      rotate(request.root, request.keep, request.keep_steps);
     } catch (const Error& error) {
       log::warning("older checkpoints were not rotated: ", error.what());
     }

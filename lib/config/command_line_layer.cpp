@@ -31,7 +31,7 @@ std::string with_section(const std::string& arg, const std::string& own_section,
 
 /// Flags that may stand alone on the command line, where they mean "on".
 bool may_stand_alone(const std::string& token) {
-  return token == "--plan.search";
+  return token == "--plan.search" || token == "--plan.pieces";
 }
 
 po::options_description describe(const std::vector<std::string>& known_keys) {

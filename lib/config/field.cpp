@@ -51,6 +51,14 @@ std::vector<std::string> texts_of(const std::vector<Item>& items) {
   return texts;
 }
 
+template <class T>
+T parse_number_as(const std::string& text) {
+  if constexpr (std::is_floating_point_v<T>)
+    return parse_real(text);
+  else
+    return parse_whole(text);
+}
+
 }  // namespace
 
 std::int64_t parse_whole(const std::string& text) {
@@ -96,6 +104,12 @@ NamedPath parse_named_path(const std::string& text) {
           checked_path(text.substr(colon + 1), text, "NAME:PATH")};
 }
 
+NamedPath parse_optionally_named_path(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const bool is_named = colon != std::string::npos && text.find('/') > colon;
+  return is_named ? parse_named_path(text) : NamedPath{"", checked_path(text, text, "[NAME:]PATH")};
+}
+
 WeightedPath parse_weighted_path(const std::string& text) {
   const std::string form = "NAME:WEIGHT:PATH";
   const std::size_t first = text.find(':');
@@ -119,8 +133,16 @@ std::string text_of_real(double value) {
   return {text.data(), result.ptr};
 }
 
+std::string text_of_value(std::int64_t value) {
+  return std::to_string(value);
+}
+
+std::string text_of_value(double value) {
+  return text_of_real(value);
+}
+
 std::string text_of_value(const NamedPath& value) {
-  return value.name + ":" + value.path;
+  return value.name.empty() ? value.path : value.name + ":" + value.path;
 }
 
 std::string text_of_value(const WeightedPath& value) {
@@ -187,12 +209,48 @@ Field& FieldList::list(const std::string& name, std::vector<NamedPath>& value, c
   return done(field);
 }
 
+Field& FieldList::list_of_optional_names(const std::string& name, std::vector<NamedPath>& value,
+                                         const std::string& placeholder, const std::string& help) {
+  Field& field = add(name, placeholder, "", help);
+  field.repeatable = true;
+  field.get = [&value] { return texts_of(value); };
+  field.set = [&value](const std::vector<std::string>& texts) { set_list(value, texts, parse_optionally_named_path); };
+  return done(field);
+}
+
 Field& FieldList::list(const std::string& name, std::vector<WeightedPath>& value, const std::string& placeholder,
                        const std::string& help) {
   Field& field = add(name, placeholder, "", help);
   field.repeatable = true;
   field.get = [&value] { return texts_of(value); };
   field.set = [&value](const std::vector<std::string>& texts) { set_list(value, texts, parse_weighted_path); };
+  return done(field);
+}
+
+Field& FieldList::list(const std::string& name, std::vector<std::int64_t>& value, Interval<std::int64_t> interval,
+                       const std::string& unit, const std::string& help) {
+  return numbers(name, value, "N", interval, unit, help, [](std::int64_t bound) { return std::to_string(bound); });
+}
+
+Field& FieldList::list(const std::string& name, std::vector<double>& value, Interval<double> interval,
+                       const std::string& unit, const std::string& help) {
+  return numbers(name, value, "X", interval, unit, help, text_of_real);
+}
+
+template <class T, class ToText>
+Field& FieldList::numbers(const std::string& name, std::vector<T>& value, const std::string& placeholder,
+                          Interval<T> interval, const std::string& unit, const std::string& help, ToText to_text) {
+  Field& field = add(name, placeholder, unit, help);
+  field.repeatable = true;
+  field.bound = bound_text(interval, to_text);
+  field.get = [&value] { return texts_of(value); };
+  field.set = [&value, interval, bound = field.bound](const std::vector<std::string>& texts) {
+    set_list(value, texts, [&](const std::string& text) {
+      const T number = parse_number_as<T>(text);
+      check_interval(number, interval, text, bound);
+      return number;
+    });
+  };
   return done(field);
 }
 

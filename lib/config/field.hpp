@@ -71,8 +71,11 @@ double parse_real(const std::string& text);  ///< finite
 bool parse_flag(const std::string& text);    ///< on/off, yes/no, 1/0, true/false
 std::string parse_text(const std::string& text);
 NamedPath parse_named_path(const std::string& text);
+NamedPath parse_optionally_named_path(const std::string& text);
 WeightedPath parse_weighted_path(const std::string& text);
 std::string text_of_real(double value);  ///< the shortest text that reads back to the same value
+std::string text_of_value(std::int64_t value);
+std::string text_of_value(double value);
 std::string text_of_value(const NamedPath& value);
 std::string text_of_value(const WeightedPath& value);
 [[noreturn]] void refuse_choice(const std::string& text, const std::vector<std::string>& names);
@@ -106,6 +109,13 @@ class FieldList {
               const std::string& help);
   Field& list(const std::string& name, std::vector<WeightedPath>& value, const std::string& placeholder,
               const std::string& help);
+  Field& list(const std::string& name, std::vector<std::int64_t>& value, Interval<std::int64_t> interval,
+              const std::string& unit, const std::string& help);
+  Field& list(const std::string& name, std::vector<double>& value, Interval<double> interval, const std::string& unit,
+              const std::string& help);
+  /// NAME:PATH or PATH, which is also what has no name before its first colon.
+  Field& list_of_optional_names(const std::string& name, std::vector<NamedPath>& value, const std::string& placeholder,
+                                const std::string& help);
 
   template <class Enum>
   Field& choice(const std::string& name, Enum& value, std::span<const Choice<Enum>> choices, const std::string& help) {
@@ -132,6 +142,9 @@ class FieldList {
 
  private:
   Field& add(const std::string& name, const std::string& placeholder, const std::string& unit, const std::string& help);
+  template <class T, class ToText>
+  Field& numbers(const std::string& name, std::vector<T>& value, const std::string& placeholder, Interval<T> interval,
+                 const std::string& unit, const std::string& help, ToText to_text);
   static Field& done(Field& field) {
     field.default_texts = field.get();
     return field;

@@ -21,6 +21,7 @@ std::vector<Field> fields_of(CheckpointOptions& options);
 std::vector<Field> fields_of(EvalOptions& options);
 std::vector<Field> fields_of(ClusterOptions& options);
 std::vector<Field> fields_of(PlanOptions& options);
+std::vector<Field> fields_of(StudyOptions& options);
 
 /// One of each, for the names and bounds of sections that a verb does not use.
 struct EveryOption {
@@ -37,6 +38,7 @@ struct EveryOption {
   EvalOptions eval;
   ClusterOptions cluster;
   PlanOptions plan;
+  StudyOptions study;
   std::vector<Field> fields();
 };
 

@@ -32,6 +32,10 @@ constexpr std::array<Choice<Strategy>, 5> kStrategies{{{"zero-shot", Strategy::z
 constexpr std::array<Choice<AnswerBy>, 3> kAnswers{
     {{"strategy", AnswerBy::strategy}, {"likelihood", AnswerBy::likelihood}, {"generation", AnswerBy::generation}}};
 constexpr std::array<Choice<BadRecords>, 2> kBadRecords{{{"skip", BadRecords::skip}, {"stop", BadRecords::stop}}};
+constexpr std::array<Choice<DecontaminateAction>, 2> kDecontaminateActions{
+    {{"remove", DecontaminateAction::remove}, {"report", DecontaminateAction::report}}};
+constexpr std::array<Choice<Identifiers>, 3> kIdentifiers{
+    {{"off", Identifiers::off}, {"count", Identifiers::count}, {"mask", Identifiers::mask}}};
 
 template <class Choices, class Enum>
 std::string_view name_in(const Choices& choices, Enum value) {
@@ -82,6 +86,12 @@ std::string_view name_of(AnswerBy value) {
 std::string_view name_of(BadRecords value) {
   return name_in(kBadRecords, value);
 }
+std::string_view name_of(DecontaminateAction value) {
+  return name_in(kDecontaminateActions, value);
+}
+std::string_view name_of(Identifiers value) {
+  return name_in(kIdentifiers, value);
+}
 
 std::vector<Field> fields_of(TokenizeOptions& o) {
   FieldList f("tokenize");
@@ -99,6 +109,20 @@ std::vector<Field> fields_of(TokenizeOptions& o) {
   f.flag("add_bos", o.add_bos, "begin every document with the tokenizer's BOS");
   f.choice("bad_records", o.bad_records, all(kBadRecords), "what to do at a document that cannot be read");
   f.whole("shard_tokens", o.shard_tokens, at_least<std::int64_t>(1), "tokens", "most tokens in one shard file");
+  f.list_of_optional_names("decontaminate", o.decontaminate, "[NAME:]PATH",
+                           "benchmark file whose items are looked for in the text; NAME: a task of eval.task");
+  f.choice("decontaminate_action", o.decontaminate_action, all(kDecontaminateActions),
+           "drop the documents that overlap an item, or only say which items are touched");
+  f.whole("decontaminate_ngram", o.decontaminate_ngram, Interval<std::int64_t>{.least = 2, .most = 100}, "words",
+          "so many words in a row that an item and a document share are an overlap");
+  f.whole("decontaminate_min_words", o.decontaminate_min_words, Interval<std::int64_t>{.least = 2, .most = 100},
+          "words", "a whole question of so many words in a document is an overlap");
+  f.whole("decontaminate_max_documents", o.decontaminate_max_documents, at_least<std::int64_t>(0), "documents",
+          "words that are in more of them are a stock phrase and no overlap; 0: nothing is");
+  f.choice(
+      "identifiers", o.identifiers, all(kIdentifiers),
+      "likely dates, telephone and record numbers, e-mail addresses and names: count them, or put [DATE] and the like "
+      "in their place; no guarantee of either");
   return f.take();
 }
 
@@ -211,6 +235,8 @@ std::vector<Field> fields_of(CheckpointOptions& o) {
   FieldList f("checkpoint");
   f.whole("interval_steps", o.interval_steps, at_least<std::int64_t>(1), "steps", "between checkpoints");
   f.whole("keep", o.keep, at_least<std::int64_t>(1), "checkpoints", "newest ones kept on disk");
+  f.list("keep_step", o.keep_step, at_least<std::int64_t>(1), "steps",
+         "saved when reached and never removed, beside the newest ones");
   f.flag("async", o.async, "write while training goes on");
   return f.take();
 }
@@ -293,6 +319,21 @@ std::vector<Field> fields_of(PlanOptions& o) {
   f.path("model_config", o.model_config, "config.json to plan with while model.from is not on this machine");
   f.real("imbalance", o.imbalance, at_least(1.0), "", "rows of the fullest expert rank over the mean; 1: even");
   f.flag("search", o.search, "rank the layouts of this world size by step time; --search alone means on");
+  f.flag("pieces", o.pieces, "print the pieces of a study for a driver, a line each; --pieces alone means on");
+  return f.take();
+}
+
+std::vector<Field> fields_of(StudyOptions& o) {
+  FieldList f("study");
+  f.path("dir", o.dir, "folder of all runs, evaluations and figures of the study");
+  f.path("pretrain", o.pretrain, "config file of continued pretraining");
+  f.list("tokens", o.tokens, at_least<std::int64_t>(1), "tokens",
+         "points t of pretraining whose model is evaluated and fine-tuned, rising; t = 0, where training starts from "
+         "weights, always is");
+  f.path("finetune", o.finetune, "config file of instruct fine-tuning; empty: none");
+  f.list("neftune_alpha", o.neftune_alpha, at_least(0.0), "", "of each fine-tuning; 0: without noise");
+  f.list("evaluate", o.evaluate, "NAME:PATH", "a way of asking every model, by name, and its config file");
+  f.path("evaluate_finetuned", o.evaluate_finetuned, "config file laid over those for fine-tuned models");
   return f.take();
 }
 
@@ -319,6 +360,7 @@ std::vector<Field> EveryOption::fields() {
   };
   append(tokenize), append(convert), append(run), append(model), append(data), append(parallel);
   append(optim), append(router), append(neftune), append(checkpoint), append(eval), append(cluster), append(plan);
+  append(study);
   return all_fields;
 }
 

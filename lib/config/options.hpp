@@ -21,6 +21,8 @@ enum class Scoring { letter, text };
 enum class Strategy { zero_shot, few_shot, cot, cot_sc, medprompt };
 enum class AnswerBy { strategy, likelihood, generation };
 enum class BadRecords { skip, stop };
+enum class DecontaminateAction { remove, report };
+enum class Identifiers { off, count, mask };
 
 /// The name of a value as the config file spells it ("bf16", "zero-shot").
 std::string_view name_of(Precision value);
@@ -34,8 +36,10 @@ std::string_view name_of(Scoring value);
 std::string_view name_of(Strategy value);
 std::string_view name_of(AnswerBy value);
 std::string_view name_of(BadRecords value);
+std::string_view name_of(DecontaminateAction value);
+std::string_view name_of(Identifiers value);
 
-/// SOURCE:PATH or NAME:PATH
+/// SOURCE:PATH or NAME:PATH; where a name may be left out it is empty then
 struct NamedPath {
   std::string name;
   std::string path;
@@ -58,6 +62,12 @@ struct TokenizeOptions {
   bool add_bos = true;
   BadRecords bad_records = BadRecords::skip;
   std::int64_t shard_tokens = 500'000'000;  // most tokens in one shard file
+  std::vector<NamedPath> decontaminate;
+  DecontaminateAction decontaminate_action = DecontaminateAction::remove;
+  std::int64_t decontaminate_ngram = 13;
+  std::int64_t decontaminate_min_words = 8;
+  std::int64_t decontaminate_max_documents = 10;  // 0 = no limit
+  Identifiers identifiers = Identifiers::off;
 };
 
 struct ConvertOptions {
@@ -132,6 +142,7 @@ struct NeftuneOptions {
 struct CheckpointOptions {
   std::int64_t interval_steps = 1000;
   std::int64_t keep = 2;
+  std::vector<std::int64_t> keep_step;
   bool async = false;
 };
 
@@ -182,6 +193,18 @@ struct PlanOptions {
   std::string model_config;
   double imbalance = 1;
   bool search = false;
+  bool pieces = false;
+};
+
+/// Versions of a model after ever more tokens, fine-tuned or not, and how each is asked.
+struct StudyOptions {
+  std::string dir;
+  std::string pretrain;
+  std::vector<std::int64_t> tokens;
+  std::string finetune;
+  std::vector<double> neftune_alpha{0};
+  std::vector<NamedPath> evaluate;
+  std::string evaluate_finetuned;
 };
 
 /// What osler finetune starts from where it differs: an answer is learnt in fewer, smaller and gentler steps than a

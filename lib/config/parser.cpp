@@ -172,6 +172,9 @@ void Parser::add(ClusterOptions& options) {
 void Parser::add(PlanOptions& options) {
   impl_->add(*(impl_->bound.plan = &options, &options));
 }
+void Parser::add(StudyOptions& options) {
+  impl_->add(*(impl_->bound.study = &options, &options));
+}
 
 Action Parser::parse(const std::vector<std::string>& args) {
   Problems problems;

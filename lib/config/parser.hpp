@@ -30,6 +30,7 @@ class Parser {
   void add(EvalOptions& options);
   void add(ClusterOptions& options);
   void add(PlanOptions& options);
+  void add(StudyOptions& options);
 
   /// args: what follows the verb. Knows --config F..., --help, --print-config, --dry-run and --section.key=value (or
   /// "--section.key value"); the verb's own section may be left out (`osler convert --input`). Throws ConfigError with

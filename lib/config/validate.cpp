@@ -58,6 +58,22 @@ void validate_router(const RouterOptions& router, const Report& report) {
            text_of("is ", router.aux_coefficient, " but router.aux_loss is off: drop one of them"));
 }
 
+void validate_study(const StudyOptions& study, const Report& report) {
+  const bool is_empty = study.dir.empty() && study.tokens.empty() && study.finetune.empty() && study.evaluate.empty();
+  if (study.pretrain.empty() && !is_empty) report("study.pretrain", "is needed by a study");
+  if (study.pretrain.empty()) return;
+  if (study.dir.empty()) report("study.dir", "is needed by a study");
+  if (study.tokens.empty()) report("study.tokens", "is needed by a study: where pretraining is looked at");
+  for (std::size_t i = 1; i < study.tokens.size(); ++i)
+    if (study.tokens[i] <= study.tokens[i - 1])
+      report("study.tokens", text_of(study.tokens[i], " follows ", study.tokens[i - 1], ": they must rise"));
+  for (std::size_t i = 1; i < study.neftune_alpha.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      if (study.neftune_alpha[i] == study.neftune_alpha[k])
+        report("study.neftune_alpha", text_of(study.neftune_alpha[i], " is given twice"));
+  refuse_equal_names(study.evaluate, "study.evaluate", report);
+}
+
 void validate_eval(const EvalOptions& eval, const std::string& verb, const Report& report) {
   for (const auto& [key, list] : {std::pair{"eval.task", &eval.task},
                                   {"eval.train", &eval.train},
@@ -93,7 +109,10 @@ void refuse_what_comes_later(const BoundOptions& bound, const std::string&, cons
 }
 
 void refuse_contradictions(const BoundOptions& bound, const std::string& verb, const Report& report) {
-  if (bound.model) validate_model(*bound.model, verb, report);
+  const bool is_study = bound.study && !bound.study->pretrain.empty();
+  if (bound.study) validate_study(*bound.study, report);
+  if (bound.plan && bound.plan->pieces && !is_study) report("study.pretrain", "is needed: plan.pieces lists a study's");
+  if (bound.model && !is_study) validate_model(*bound.model, verb, report);
   if (bound.data) validate_data(*bound.data, verb, report);
   if (verb == "finetune" && bound.run && bound.data && bound.run->steps == 0 && bound.data->epochs == 0)
     report("data.epochs", "is needed by osler finetune, or run.steps");

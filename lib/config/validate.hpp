@@ -23,6 +23,7 @@ struct BoundOptions {
   const EvalOptions* eval = nullptr;
   const ClusterOptions* cluster = nullptr;
   const PlanOptions* plan = nullptr;
+  const StudyOptions* study = nullptr;
 };
 
 using Report = std::function<void(const std::string& key, const std::string& problem)>;

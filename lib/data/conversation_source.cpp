@@ -63,7 +63,7 @@ struct TokenSource::Conversations final : TokenSource::Impl {
     const std::vector<Conversation> usable = choose(options.too_long);
     if (usable.empty())
       throw DataError("source ", name, " (", path,
-                      "): none of its conversations fits in data.sequence_length = ", sequence_length,
+                      "): none of its conversations fits, with an answer, in data.sequence_length = ", sequence_length,
                       "; lengthen it, or set data.too_long=cut");
     pack(usable, options);
   }
@@ -148,7 +148,7 @@ void TokenSource::Conversations::fill(Batch& batch, std::int64_t row, std::int64
       batch.num_supervised += is_label ? 1 : 0;
     }
   }
-  batch.lengths_B[static_cast<std::size_t>(row)] = at;
+  *out.length = at;
   for (std::int64_t t = 0; at < sequence_length; ++t, ++at) {
     out.positions[at] = t;
     out.segments[at] = segment;

@@ -4,6 +4,7 @@
 #include <iomanip>
 #include <optional>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "base/error.hpp"
@@ -62,6 +63,33 @@ void for_each_document(const Corpus& corpus, const WorkUnit& unit, const config:
     }
     part_lines.push_back(reader.lines_read());
   }
+}
+
+bool is_marked(const std::vector<char>& flags, std::size_t document) {
+  return document < flags.size() && flags[document] != 0;
+}
+
+void look_for_identifiers(std::string& piece, config::Identifiers what, text::IdentifierCounts& counts) {
+  const std::vector<text::IdentifierMatch> matches = text::find_identifiers(piece);
+  for (const text::IdentifierMatch& match : matches) ++counts[static_cast<std::size_t>(match.kind)];
+  if (what == config::Identifiers::mask && !matches.empty()) piece = text::mask_identifiers(piece, matches);
+}
+
+/// Masking comes before anything else sees the text: sums, overlaps and ids are those of the masked text.
+void look_for_identifiers(text::Document& document, config::Identifiers what, text::IdentifierCounts& counts) {
+  if (what == config::Identifiers::off) return;
+  if (document.messages.empty()) return look_for_identifiers(document.text, what, counts);
+  for (text::Message& message : document.messages) look_for_identifiers(message.content, what, counts);
+  document.text = text::joined(document.messages);
+}
+
+/// Words in a row do not reach from one message into the next.
+void find_overlaps(const text::Document& document, OverlapScanner& overlaps, UnitScan& scan) {
+  std::vector<std::string_view> pieces;
+  for (const text::Message& message : document.messages) pieces.emplace_back(message.content);
+  if (pieces.empty()) pieces.emplace_back(document.text);
+  for (const std::uint32_t pattern : overlaps.scan(pieces))
+    scan.hits.push_back({static_cast<std::uint32_t>(scan.num_documents), pattern});
 }
 
 std::string shard_name(std::int32_t unit, std::int64_t part) {
@@ -134,15 +162,17 @@ class DocumentEncoder {
 
 }  // namespace
 
-UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
-                   const Tick& tick) {
+UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options, const Tick& tick,
+                   OverlapScanner* overlaps) {
   UnitScan scan;
   const auto on_problem = [&](std::size_t part, const text::Problem& problem) {
     if (options.bad_records == config::BadRecords::stop) stop_at(problem, unit.parts[part].begin);
     ++scan.dropped[problem.reason];
     if (scan.problems.size() < kMaxProblemsPerUnit) scan.problems.push_back({static_cast<std::int32_t>(part), problem});
   };
-  for_each_document(corpus, unit, options, scan.part_lines, on_problem, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options, scan.part_lines, on_problem, [&](text::Document& document) {
+    look_for_identifiers(document, options.identifiers, scan.identifiers);
+    if (overlaps != nullptr) find_overlaps(document, *overlaps, scan);
     ++scan.num_documents;
     scan.text_bytes += static_cast<std::int64_t>(document.text.size());
     if (options.deduplicate) scan.digests.push_back(digest_of(document));
@@ -152,7 +182,7 @@ UnitScan scan_unit(const Corpus& corpus, const WorkUnit& unit, const config::Tok
 }
 
 UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::TokenizeOptions& options,
-                      const UnitScan& scan, const std::vector<char>& is_duplicate, const text::Tokenizer& tokenizer,
+                      const UnitScan& scan, const UnitVerdict& verdict, const text::Tokenizer& tokenizer,
                       const std::string& folder, const Tick& tick) {
   ShardInfo info;
   info.source = corpus[static_cast<std::size_t>(unit.source)].name;
@@ -162,18 +192,24 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   info.eos_id = tokenizer.eos_id();
   if (options.format == config::TextFormat::chat) info.chat_template = config::name_of(options.chat_template);
   const DocumentEncoder encode(options, tokenizer);
+  info.identifiers_masked = options.identifiers == config::Identifiers::mask;
+  info.decontaminated_against = verdict.decontaminated_against;
   UnitWriter writer(folder, unit.number, options.shard_tokens, info);
   UnitTokens result;
   std::int64_t seen = 0;
   bool stopped = false;
+  text::IdentifierCounts masked{};  // the scan has counted them
   std::vector<std::int64_t> part_lines;
   const auto ignore = [](std::size_t, const text::Problem&) {};  // the scan has named and counted it
-  for_each_document(corpus, unit, options, part_lines, ignore, [&](const text::Document& document) {
+  for_each_document(corpus, unit, options, part_lines, ignore, [&](text::Document& document) {
     const auto index = static_cast<std::size_t>(seen++);
     if (seen > scan.num_documents) return false;
-    if (index < is_duplicate.size() && is_duplicate[index] != 0) {
+    if (is_marked(verdict.is_duplicate, index)) {
       ++result.num_duplicates;
+    } else if (is_marked(verdict.is_contaminated, index)) {
+      ++result.num_contaminated;
     } else {
+      if (options.identifiers == config::Identifiers::mask) look_for_identifiers(document, options.identifiers, masked);
       writer.add(encode(document));
       ++result.num_documents;
     }
@@ -188,6 +224,7 @@ UnitTokens write_unit(const Corpus& corpus, const WorkUnit& unit, const config::
   std::map<std::string, std::int64_t> dropped;
   for (const auto& [reason, count] : scan.dropped) dropped[text::name_of(reason)] = count;
   if (result.num_duplicates > 0) dropped[text::name_of(text::DropReason::duplicate)] = result.num_duplicates;
+  if (result.num_contaminated > 0) dropped[text::name_of(text::DropReason::contaminated)] = result.num_contaminated;
   writer.close(dropped);
   result.num_tokens = writer.num_tokens();
   result.num_supervised = writer.num_supervised();

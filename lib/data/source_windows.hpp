@@ -38,6 +38,7 @@ struct BatchRow {
   std::int64_t* labels;
   std::int64_t* positions;
   std::int64_t* segments;
+  std::int64_t* length;  ///< of what is not padding
 };
 
 }  // namespace osler::data

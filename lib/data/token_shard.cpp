@@ -48,6 +48,10 @@ ShardInfo read_info(const store::ReadFile& file) {
     info.num_supervised = attribute<std::int64_t>(file, "num_supervised");
     if (info.chat_template.empty()) refuse(file.path(), "attribute 'template' is empty");
   }
+  if (file.attributes().contains("decontaminated_against"))
+    info.decontaminated_against = attribute<std::string>(file, "decontaminated_against");
+  if (file.attributes().contains("identifiers_masked"))
+    info.identifiers_masked = attribute<std::int64_t>(file, "identifiers_masked") != 0;
   const std::string prefix = "drop_";
   for (const auto& [name, value] : file.attributes()) {
     if (name.starts_with(prefix) && std::holds_alternative<std::int64_t>(value)) {

@@ -21,7 +21,9 @@ struct ShardInfo {
   std::string chat_template;                    ///< of conversations: the shard holds a loss mask; "" = running text
   std::int64_t num_supervised = 0;              ///< of conversations: tokens that are learnt
   std::map<std::string, std::int64_t> dropped;  ///< reason -> documents, of the part of the input behind this shard
-  std::string content_sha256;  ///< of tokens, offsets and mask as stored; set by TokenShardWriter::finish()
+  std::string content_sha256;          ///< of tokens, offsets and mask as stored; set by TokenShardWriter::finish()
+  std::string decontaminated_against;  ///< NAME:SHA-256 of benchmark files, blanks between them; empty: none
+  bool identifiers_masked = false;
 };
 
 inline constexpr std::int64_t kShardFormatVersion = 1;

@@ -50,6 +50,8 @@ struct TokenShardWriter::Impl {
       result["template"] = info.chat_template;
       result["num_supervised"] = info.num_supervised;
     }
+    if (!info.decontaminated_against.empty()) result["decontaminated_against"] = info.decontaminated_against;
+    if (info.identifiers_masked) result["identifiers_masked"] = std::int64_t{1};
     for (const auto& [reason, count] : info.dropped) result["drop_" + reason] = count;
     return result;
   }

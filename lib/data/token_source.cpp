@@ -88,6 +88,8 @@ BatchRow::BatchRow(Batch& batch, std::int64_t row) {
   labels = batch.labels_BT.data_ptr<std::int64_t>() + begin;
   positions = batch.positions_BT.data_ptr<std::int64_t>() + begin;
   segments = batch.segments_BT.data_ptr<std::int64_t>() + begin;
+  batch.lengths_B.resize(static_cast<std::size_t>(batch.tokens_BT.size(0)));
+  length = &batch.lengths_B[static_cast<std::size_t>(row)];
 }
 
 /// Windows of sequence_length + 1 tokens that overlap by one.
@@ -126,9 +128,9 @@ void TokenSource::Stream::fill(Batch& batch, std::int64_t row, std::int64_t wind
   copy(window * length, length + 1, ids.data());
   std::vector<char> opens(static_cast<std::size_t>(length) + 1, 0);
   if (!cross_document) mark_starts(window * length, length, opens);
-  batch.lengths_B[static_cast<std::size_t>(row)] = length;
 
   const BatchRow out(batch, row);
+  *out.length = length;
   std::int64_t segment = 0;
   std::int64_t position = 0;
   for (std::int64_t t = 0; t < length; ++t) {

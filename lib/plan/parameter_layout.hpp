@@ -33,7 +33,7 @@ struct Replicated {
 struct Bucket {
   std::int64_t begin = 0;   ///< elements
   std::int64_t size = 0;    ///< elements; a multiple of kAlignment times the ranks that share it
-  std::int64_t layer = -1;  ///< complete once this layer's backward is through; -1: once all of it is
+  std::int64_t layer = -1;  ///< complete once this layer's backward (the head's: the loss) is through; -1: once all is
   bool is_expert = false;   ///< shared by the ranks of edp rather than dp
   bool decay = true;
   std::vector<Replicated> replicated = {};

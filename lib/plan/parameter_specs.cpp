@@ -99,7 +99,8 @@ std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config) {
     of_layer.add_feed_forward();
   }
   if (!config.tie_word_embeddings)
-    specs.push_back({.name = "lm_head.weight", .shape = {config.vocab_size, config.hidden_size}});
+    specs.push_back(
+        {.name = "lm_head.weight", .shape = {config.vocab_size, config.hidden_size}, .layer = config.num_layers});
   const auto add_norm = [&](const std::string& name) {
     specs.push_back({.name = name, .shape = {config.hidden_size}, .decay = false});
   };

@@ -15,8 +15,9 @@ struct ParameterSpec {
   std::vector<std::int64_t> shape;  ///< of the whole tensor
   bool decay = true;                ///< weight decay applies (matrices); norm weights: no
   bool joins_previous = false;      ///< no alignment gap before it: it reads the same input as the one before it
-  std::int64_t layer = -1;          ///< decoder layer whose matrices it is one of; -1 = embedding, head or norm
-  std::int64_t expert = -1;         ///< of that layer: laid out over edp x ep; -1 = dense, laid out over dp x tp
+  std::int64_t layer =
+      -1;  ///< decoder layer whose matrices it is one of, num_layers: an untied head; -1 = embedding, norm
+  std::int64_t expert = -1;  ///< of that layer: laid out over edp x ep; -1 = dense, laid out over dp x tp
   // What one rank holds of it; the whole where nothing was cut.
   std::vector<std::int64_t> offset = std::vector<std::int64_t>(shape.size(), 0);
   std::vector<std::int64_t> extent = shape;

@@ -48,7 +48,7 @@ RankShare share_of_rank(const config::ModelConfig& model, const Mesh& mesh) {
   for (const Bucket& bucket : lay_out(parameter_specs_of_rank(model, mesh, 0), sharers_of(mesh)).buckets) {
     (bucket.is_expert ? share.experts : share.dense) += bucket.size;
     ++(bucket.is_expert ? share.expert_buckets : share.dense_buckets);
-    if (bucket.layer >= 0) (bucket.is_expert ? share.experts_of_layer : share.dense_of_layer) = bucket.size;
+    if (bucket.layer == 0) (bucket.is_expert ? share.experts_of_layer : share.dense_of_layer) = bucket.size;
     share.replicated.insert(share.replicated.end(), bucket.replicated.begin(), bucket.replicated.end());
   }
   return share;

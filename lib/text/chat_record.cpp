@@ -82,6 +82,12 @@ Refusal check_turns(const std::vector<Message>& messages) {
 
 }  // namespace
 
+std::string joined(const std::vector<Message>& messages) {
+  std::string text;
+  for (const Message& message : messages) text += (text.empty() ? "" : "\n") + message.content;
+  return text;
+}
+
 const char* name_of(Role role) {
   switch (role) {
     case Role::system:

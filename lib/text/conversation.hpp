@@ -14,5 +14,7 @@ struct Message {
 };
 
 const char* name_of(Role role);
+/// The contents with newlines between.
+std::string joined(const std::vector<Message>& messages);
 
 }  // namespace osler::text

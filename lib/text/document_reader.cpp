@@ -52,6 +52,8 @@ const char* name_of(DropReason reason) {
       return "duplicate";
     case DropReason::corrupt:
       return "corrupt";
+    case DropReason::contaminated:
+      return "contaminated";
   }
   throw InternalError("unknown drop reason");
 }
@@ -113,9 +115,8 @@ struct DocumentReader::Impl {
     }
     ChatRecord record;
     if (auto problem = parse_chat_record(content, record)) return problem;
-    document = {std::move(record.id), source, {}, std::move(record.messages)};
-    for (const Message& message : document.messages)
-      document.text += (document.text.empty() ? "" : "\n") + message.content;
+    document = {std::move(record.id), source, joined(record.messages), {}};
+    document.messages = std::move(record.messages);
     return std::nullopt;
   }
 

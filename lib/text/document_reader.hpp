@@ -21,12 +21,22 @@ struct Document {
   std::vector<Message> messages;  ///< empty unless read as chat
 };
 
-/// Why a document is not used. `corrupt`: the archive is damaged from here on.
+/// Why a document is not used. `corrupt`: the archive is damaged from here on. `contaminated`: it overlaps a benchmark.
 /// `bad_turns`: the roles of a conversation are unknown or out of order.
-enum class DropReason { bad_utf8, bad_json, missing_field, bad_turns, empty, too_long, duplicate, corrupt };
+enum class DropReason {
+  bad_utf8,
+  bad_json,
+  missing_field,
+  bad_turns,
+  empty,
+  too_long,
+  duplicate,
+  corrupt,
+  contaminated
+};
 inline constexpr DropReason kAllDropReasons[] = {DropReason::bad_utf8,  DropReason::bad_json, DropReason::missing_field,
                                                  DropReason::bad_turns, DropReason::empty,    DropReason::too_long,
-                                                 DropReason::duplicate, DropReason::corrupt};
+                                                 DropReason::duplicate, DropReason::corrupt,  DropReason::contaminated};
 const char* name_of(DropReason reason);
 
 struct Problem {

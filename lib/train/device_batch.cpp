@@ -31,7 +31,7 @@ model::AttentionLayout attention_layout_of(const at::Tensor& segments_BT) {
 }
 
 at::Tensor is_token(const data::Batch& batch) {
-  const std::int64_t num_columns = batch.tokens_BT.size(1);
+  const std::int64_t num_columns = batch.labels_BT.size(1);
   const auto is_full = [&](std::int64_t length) { return length == num_columns; };
   if (std::all_of(batch.lengths_B.begin(), batch.lengths_B.end(), is_full)) return {};
   return at::arange(num_columns, at::kLong).lt(at::tensor(batch.lengths_B, at::kLong).unsqueeze(1)).flatten();

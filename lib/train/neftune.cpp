@@ -65,13 +65,16 @@ at::Tensor neftune_noise(const data::Batch& batch, const NoiseOptions& options) 
   const std::vector<std::int64_t> lengths = segment_lengths(batch);
   const bool is_bf16 = options.dtype == at::kBFloat16;
   const at::Tensor noise_RD =
-      at::zeros({static_cast<std::int64_t>(lengths.size()), width}, is_bf16 ? at::kBFloat16 : at::kFloat);
+      at::empty({static_cast<std::int64_t>(lengths.size()), width}, is_bf16 ? at::kBFloat16 : at::kFloat);
   auto* data = noise_RD.mutable_data_ptr();
   at::parallel_for(0, noise_RD.size(0), kGrain, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::uint32_t> words(static_cast<std::size_t>(width));
     for (std::int64_t r = begin; r < end; ++r) {
       const std::int64_t length = lengths[static_cast<std::size_t>(r)];
-      if (length == 0) continue;
+      if (length == 0) {
+        noise_RD[r].zero_();
+        continue;
+      }
       stream_of(options.seed, batch.samples[static_cast<std::size_t>(r / num_columns)], r % num_columns)
           .next_words(words);
       const auto magnitude = static_cast<float>(options.alpha / std::sqrt(static_cast<double>(length * width)));

@@ -101,6 +101,8 @@ void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunS
   for (const auto& line : changed)
     if (router_losses == RouterLosses::on && line.starts_with("data.micro_batch: "))
       problems += "\n  " + line + " (the router losses are means over micro-batches, so the objective would change)";
+  for (const auto& line : changed)
+    if (line.starts_with("neftune.alpha: ")) problems += "\n  " + line + " (tables name a model by it)";
   if (problems.empty()) return;
   throw ConfigError(directory, " was saved by another run than the one configured now:", problems,
                     "\nuse another run.dir, or start from those weights with model.from");

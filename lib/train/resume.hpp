@@ -10,9 +10,9 @@ namespace osler::train {
 
 enum class RouterLosses { off, on };
 
-/// What must not change within a run: the data and their order, the model, the dtype, the seed, and with router losses
-/// the micro-batch. Throws ConfigError that shows what differs and says what to do. `expected.run_config`,
-/// `expected.model_config` and `router_losses` are this start's.
+/// What must not change within a run: the data and their order, the model, the dtype, the seed, NEFTune's alpha, and
+/// with router losses the micro-batch. Throws ConfigError that shows what differs and says what to do.
+/// `expected.run_config`, `expected.model_config` and `router_losses` are this start's.
 void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
                       RouterLosses router_losses, const std::string& directory);
 

@@ -24,10 +24,9 @@ Trainer::State Trainer::take_step() {
   const GlobalBatch batch = next_global_batch();
   for (const data::Batch& micro_batch : batch.micro_batches) {
     const bool is_last = &micro_batch == &batch.micro_batches.back();
-    const bool starts_reduction = is_last && spec_.parallel.overlap_reduction;
-    const ForwardPass pass =
-        forward(micro_batch, embedding_noise(micro_batch), starts_reduction ? start_reduction_ : nullptr);
-    const at::Tensor loss = compute_loss(pass, batch);
+    const OnLayerDone on_layer_done = is_last && spec_.parallel.overlap_reduction ? start_reduction_ : nullptr;
+    const ForwardPass pass = forward(micro_batch, embedding_noise(micro_batch), on_layer_done);
+    const at::Tensor loss = compute_loss(pass, batch, on_layer_done);
     backward(loss);
   }
   reduce_gradients();
@@ -74,7 +73,7 @@ at::Tensor Trainer::embedding_noise(const data::Batch& batch) {
 }
 
 Trainer::ForwardPass Trainer::forward(const data::Batch& batch, const at::Tensor& noise_RD,
-                                      const std::function<void(std::int64_t)>& on_layer_done) {
+                                      const OnLayerDone& on_layer_done) {
   const trace::Span span("forward");
   DeviceBatch rows = to_device(batch, world_.device());
   model::ModelOutput output = model_->forward(rows.tokens_R, rows.positions_R, rows.layout, noise_RD, on_layer_done);
@@ -83,13 +82,14 @@ Trainer::ForwardPass Trainer::forward(const data::Batch& batch, const at::Tensor
 
 // Token losses are divided once, by the supervised tokens of the whole global batch; router losses are means over its
 // micro-batches. What ranks and micro-batches then add up is the gradient of the global objective.
-at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& global) {
+at::Tensor Trainer::compute_loss(const ForwardPass& pass, const GlobalBatch& global, const OnLayerDone& on_layer_done) {
   const trace::Span span("loss");
   const double token_scale = 1.0 / static_cast<double>(global.num_supervised);
   const double router_scale = 1.0 / static_cast<double>(global.num_micro_batches);
   const loss::LossSum token_loss =
       loss::cross_entropy(pass.output.hidden_RD, model_->head(), pass.rows.labels_R, token_scale, groups_.tp());
   stats_.add(pass.batch, token_loss);
+  if (on_layer_done) on_layer_done(inputs_.model_config.num_layers);  // the head's gradient is formed with the loss
   at::Tensor objective = token_loss.scaled;
   if (pass.output.router.logits_RE.empty()) return objective;
 

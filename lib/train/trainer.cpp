@@ -146,7 +146,12 @@ bool Trainer::validation_due() const {
 
 bool Trainer::save_due() const {
   const std::int64_t every = spec_.checkpoint.interval_steps;
-  return is_over() || (step_ > 0 && every > 0 && step_ % every == 0);
+  return is_over() || (step_ > 0 && every > 0 && step_ % every == 0) || keeps(step_);
+}
+
+bool Trainer::keeps(std::int64_t step) const {
+  const auto& steps = spec_.checkpoint.keep_step;
+  return std::find(steps.begin(), steps.end(), step) != steps.end();
 }
 
 Trainer::State Trainer::state_after_validation() const {
@@ -161,7 +166,8 @@ Trainer::State Trainer::save() {
                                                               .tensors = optimizer_->state(),
                                                               .state = run_state(),
                                                               .tokenizer_files = inputs_.tokenizer_files,
-                                                              .keep = spec_.checkpoint.keep});
+                                                              .keep = spec_.checkpoint.keep,
+                                                              .keep_steps = spec_.checkpoint.keep_step});
     failed_saves_in_a_row_ = 0;
     log::info("saved ", path, " in ", duration_text(watch.elapsed_s()));
   } catch (const StorageError& error) {  // the same on every rank

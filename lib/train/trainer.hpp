@@ -57,16 +57,17 @@ class Trainer {
     model::ModelOutput output;
   };
   enum class Verdict { finite, not_finite };
+  /// Called as soon as every gradient of a layer's matrices is complete; the head is the layer behind the last.
+  using OnLayerDone = std::function<void(std::int64_t layer)>;
 
   // The step (step.cpp)
   State take_step();
   GlobalBatch next_global_batch();
   /// `noise_RD`: added to the embeddings; undefined for none.
-  ForwardPass forward(const data::Batch& batch, const at::Tensor& noise_RD,
-                      const std::function<void(std::int64_t)>& on_layer_done = {});
+  ForwardPass forward(const data::Batch& batch, const at::Tensor& noise_RD, const OnLayerDone& on_layer_done = {});
   at::Tensor embedding_noise(const data::Batch& batch);
   loss::RouterLoss compute_router_loss(const ForwardPass& pass);
-  at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global);
+  at::Tensor compute_loss(const ForwardPass& pass, const GlobalBatch& global, const OnLayerDone& on_layer_done);
   void backward(const at::Tensor& objective);
   void reduce_gradients();
   Verdict check_finite(const StepTotals& totals, double grad_norm);
@@ -90,6 +91,7 @@ class Trainer {
   State state_after_validation() const;
   bool validation_due() const;
   bool save_due() const;
+  bool keeps(std::int64_t step) const;  ///< its checkpoint for ever (checkpoint.keep_step)
   bool is_over() const;
   std::int64_t last_step() const;
 
@@ -115,9 +117,7 @@ class Trainer {
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<optim::AdamW> optimizer_;  ///< built once the weights are there: masters are copies of them
   /// Lets the reduction of a layer's gradients begin while backward goes on.
-  const std::function<void(std::int64_t)> start_reduction_ = [this](std::int64_t layer) {
-    optimizer_->start_reduction(layer);
-  };
+  const OnLayerDone start_reduction_ = [this](std::int64_t layer) { optimizer_->start_reduction(layer); };
   StepStats stats_;
   std::unique_ptr<MetricsFile> metrics_;
   const StopSignals& signals_;

@@ -27,6 +27,13 @@ def saved(world, tmp_path_factory):
     return run_dir
 
 
+def test_kept_steps_stay(world, tmp_path):
+    """Saved when reached, off the interval, and not counted among the newest."""
+    world.pretrain(tmp_path / "run", run__stop_at_step=10, checkpoint__keep=1, checkpoint__interval_steps=2, checkpoint__keep_step=3)
+    names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["step_000000003", "step_000000010"]
+
+
 def newest(run_dir):
     return run_dir / "checkpoints" / "step_000000010"
 

@@ -207,19 +207,21 @@ def test_real_data_stays_out():
 
 # The sections of each verb, as in docs/formats.md: every key of a section appears in the verb's --help.
 VERB_KEYS = {
-    "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.deduplicate",
+    "tokenize": "tokenize.input tokenize.tokenizer tokenize.output tokenize.text_field tokenize.format tokenize.template tokenize.deduplicate",
     "convert": "convert.input convert.output convert.dtype",
     "pretrain": "run.dir run.seed run.steps run.stop_at_step run.log_every run.max_hours run.threads run.peer_timeout_s run.trace model.from model.config data.source "
                 "data.validation data.validate_every data.sequence_length data.global_batch data.micro_batch data.cross_document parallel.tp "
                 "parallel.ep parallel.dtype parallel.recompute parallel.overlap_reduction optim.learning_rate optim.min_learning_rate optim.warmup_steps optim.schedule "
                 "optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.clip_norm router.aux_loss router.aux_coefficient "
-                "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.async cluster.gpu cluster.gpus_per_node "
+                "router.z_coefficient checkpoint.interval_steps checkpoint.keep checkpoint.keep_step checkpoint.async cluster.gpu cluster.gpus_per_node "
                 "cluster.network_gbytes_per_s cluster.nvlink_gbytes_per_s cluster.memory_gbytes_per_s cluster.gemm_efficiency "
                 "cluster.storage_gbytes_per_s",
+    "finetune": "run.dir run.steps model.from data.source data.validation data.epochs data.too_long parallel.tp optim.learning_rate router.aux_loss neftune.alpha "
+                "checkpoint.interval_steps cluster.gpu",
     "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.answer eval.prompt eval.template eval.shots eval.samples eval.temperature "
                 "eval.max_new_tokens eval.medprompt_knn eval.embeddings eval.responses eval.contamination eval.group_items eval.batch_tokens "
                 "eval.limit eval.seed eval.output",
-    "plan": "plan.world_size plan.model_config plan.imbalance plan.search model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
+    "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",
 }
 

@@ -56,7 +56,7 @@ def test_the_answers_are_learnt(plain):
     rows = train_rows(plain[0])
     assert [row["step"] for row in rows] == list(range(1, 21))
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
-    assert all(0 < row["supervised_tokens"] < 0.7 * 12 * 128 for row in rows)
+    assert all(0 < row["supervised_tokens"] < 0.7 * 6 * 128 for row in rows)
     valid = [row["valid/held"] for row in read_metrics(plain[0]) if "valid/held" in row]
     assert len(valid) == 2 and valid[1] < valid[0]
 
@@ -94,7 +94,7 @@ def test_what_does_not_fit_the_verb_is_refused(world, chats, tmp_path):
     assert "data.epochs" in world.pretrain(tmp_path / "d", data__epochs=2, expect=2).stderr
     assert "data.cross_document" in finetune(world, chats, tmp_path / "e", data__cross_document="on", expect=2).stderr
     short = finetune(world, chats, tmp_path / "f", data__sequence_length=8, expect=3)
-    assert "none of its conversations fits" in short.stderr
+    assert "none of its conversations fits, with an answer" in short.stderr
 
 
 def wait_for_step(process, run_dir, step):
@@ -129,11 +129,13 @@ def test_alpha_zero_is_off_bit_for_bit_and_noise_is_not(world, chats, plain, tmp
 
 
 @pytest.mark.parametrize("ranks, options", [
-    (2, {}), (3, {}), (2, {"parallel__tp": 2}), (4, {"parallel__tp": 2}), (1, {"data__micro_batch": 4}), (1, {"data__micro_batch": 12}),
+    (2, {}), (3, {}), (2, {"parallel__tp": 2}), (4, {"parallel__tp": 2}), (1, {"data__micro_batch": 2}), (1, {"data__micro_batch": 6}),
 ])
 def test_noise_and_order_are_the_same_in_every_layout(world, chats, plain, tmp_path, ranks, options):
-    finetune(world, chats, tmp_path / "run", ranks=ranks, neftune__alpha=5, **options)
-    for row, other in zip(train_rows(tmp_path / "run"), train_rows(plain[5]), strict=True):
+    finetune(world, chats, tmp_path / "run", ranks=ranks, neftune__alpha=5, run__stop_at_step=10, **options)
+    rows = train_rows(tmp_path / "run")
+    assert len(rows) == 10
+    for row, other in zip(rows, train_rows(plain[5])):
         assert row["samples_sha"] == other["samples_sha"] and row["supervised_tokens"] == other["supervised_tokens"]
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)
         assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
@@ -146,7 +148,7 @@ def test_recompute_replays_the_noise(world, chats, plain, tmp_path, mode):
 
 
 def test_experts_on_other_ranks(world, chats, tmp_path):
-    options = {"mixture": True, "neftune__alpha": 5, "run__steps": 10}
+    options = {"mixture": True, "neftune__alpha": 5, "run__steps": 6}
     finetune(world, chats, tmp_path / "one", **options)
     finetune(world, chats, tmp_path / "ep", ranks=2, parallel__ep=2, **options)
     finetune(world, chats, tmp_path / "both", ranks=4, parallel__ep=2, parallel__tp=2, **options)
@@ -180,7 +182,7 @@ def test_evaluation_tables_say_what_a_model_has_been_through(world, chats, tmp_p
         row = scores(tmp_path / name / "eval")
         assert (int(row["tokens_seen"]), int(row["fine_tuned"]), float(row["neftune_alpha"])) == (tokens, tuned, alpha), name
     state = json.loads((newest / "manifest.json").read_text())["state"]["provenance"]
-    assert state == {"pretraining_tokens": 2 * pretrained, "fine_tuning_tokens": 4 * 12 * 128, "neftune_alpha": 5.0}
+    assert state == {"pretraining_tokens": 2 * pretrained, "fine_tuning_tokens": 4 * 6 * 128, "neftune_alpha": 5.0}
     assert "in fine-tuning, neftune alpha 5" in run(["inspect", newest]).stdout
 
 

@@ -25,7 +25,7 @@ def test_version_names_every_library():
 def test_help_lists_the_verbs_and_each_helps():
     out = run(["--help"]).stdout
     verbs = re.findall(r"^  (\w+) ", out, re.M)
-    assert verbs == ["tokenize", "convert", "pretrain", "evaluate", "plan", "inspect"]
+    assert verbs == ["tokenize", "convert", "pretrain", "finetune", "evaluate", "plan", "inspect"]
     for verb in verbs:
         result = run([verb, "--help"])
         assert verb in result.stdout and result.stderr == ""

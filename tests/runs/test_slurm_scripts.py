@@ -82,6 +82,13 @@ def test_pretrain_requeues_only_unfinished_work(batch, code, done, restarts, exp
     assert f"the-osler pretrain --config a.ini --run.dir={batch.run_dir}" in log
 
 
+def test_finetune_is_the_same_with_another_verb(batch):
+    returned, output, log = batch.run("finetune.sbatch", batch.run_dir, "--config", "a.ini", FAKE_CODE="75")
+    assert returned == 0 and "scontrol requeue 42" in log, output
+    assert f"the-osler finetune --config a.ini --run.dir={batch.run_dir}" in log
+    assert batch.run("finetune.sbatch")[0] == 2
+
+
 def test_dying_without_progress_ends_in_front_of_a_person(batch):
     """srun -K shows 143 when one rank failed and the others were killed: without this, 100 useless restarts."""
     arguments = ["pretrain.sbatch", batch.run_dir, "--config", "a.ini"]
@@ -164,3 +171,80 @@ def test_shellcheck():
     assert scripts
     result = subprocess.run(["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
+
+
+# A study outside Slurm and in it: osler is asked for the pieces; what would run them is fake.
+FAKE_PIECE = """#!/bin/bash
+shift 2 # -n N
+echo "$*" >> "$FAKE_LOG"
+case "$*" in *"$FAKE_STOPS_AT"*) [ -z "$FAKE_STOPS_AT" ] || exit "$FAKE_CODE" ;; esac
+for argument in "$@"; do
+  case $argument in
+    --run.dir=*) dir=${argument#*=}; mkdir -p "$dir"; case "$*" in *finetune*) touch "$dir/done" ;; esac ;;
+    --run.stop_at_step=*) step=$(printf 'step_%09d' "${argument#*=}"); mkdir -p "$dir/checkpoints/$step"; touch "$dir/checkpoints/$step/manifest.json" ;;
+    --eval.output=*) mkdir -p "${argument#*=}"; touch "${argument#*=}/results.json" ;;
+  esac
+done
+"""
+FAKE_SBATCH = """#!/bin/bash
+echo "$*" >> "$FAKE_LOG"
+echo $(($(wc -l < "$FAKE_LOG") + 100))
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name, text in {"mpirun": FAKE_PIECE, "fake-python": "#!/bin/bash\necho draw \"$@\" >> \"$FAKE_LOG\"\n"}.items():
+        (binaries / name).write_text(text)
+        (binaries / name).chmod(0o755)
+    config = tmp_path / "study.ini"
+    config.write_text(f"[study]\ndir = {tmp_path}/out of it\npretrain = {ROOT}/configs/run/mistral-7b-pretrain.ini\ntokens = 50000000000\n"
+                      "tokens = 100000000000\nevaluate = zero-shot:zs.ini\nevaluate = cot:cot.ini\n")
+    log = tmp_path / "log"
+
+    def run(*arguments, **environment):
+        log.unlink(missing_ok=True)
+        done = subprocess.run(["bash", ROOT / "slurm" / "study.sh", config, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
+                              env={"PATH": f"{binaries}:{os.environ['PATH']}", "FAKE_LOG": str(log), "OSLER": os.environ["OSLER"],
+                                   "OSLER_PYTHON": str(binaries / "fake-python"), "FAKE_STOPS_AT": "", **environment})
+        return done, log.read_text().splitlines() if log.exists() else []
+    run.binaries = binaries
+    return run
+
+
+def verbs_of(lines):
+    return [line.split()[1] for line in lines[:-1]]
+
+
+def test_a_study_runs_here_piece_by_piece_and_only_once(study):
+    done, lines = study("--local", "--ranks", "2")
+    assert done.returncode == 0, done.stderr
+    assert verbs_of(lines) == ["evaluate"] * 2 + ["pretrain"] + ["evaluate"] * 2 + ["pretrain"] + ["evaluate"] * 2
+    assert "/out of it/figures" in lines[-1] and lines[-1].startswith("draw")
+    done, lines = study("--local")
+    assert done.returncode == 0 and len(lines) == 1, "all is done: only the figures are drawn again"
+
+
+@pytest.mark.parametrize("code", [75, 6])
+def test_a_study_stops_with_the_code_of_its_piece_and_goes_on_there(study, code):
+    done, lines = study("--local", FAKE_STOPS_AT="pretrain", FAKE_CODE=str(code))
+    assert done.returncode == code and len(lines) == 3, "two evaluations of the base model, then the piece that stopped"
+    done, lines = study("--local")
+    assert done.returncode == 0 and verbs_of(lines)[0] == "pretrain"
+
+
+def test_a_study_becomes_jobs_that_wait_for_each_other(study):
+    sbatch = study.binaries / "sbatch"
+    sbatch.write_text(FAKE_SBATCH)
+    sbatch.chmod(0o755)
+    done, lines = study("--", "--nodes=4")
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == 9 and all("--nodes=4" in line for line in lines[:-1])
+    by_name = {line.split("--job-name=osler-")[1].split()[0]: (index + 101, line) for index, line in enumerate(lines)}
+    first, second = by_name["pretrain-50B"], by_name["pretrain-100B"]
+    assert "afterok" not in first[1] and f"--dependency=afterok:{first[0]} " in second[1]
+    assert f"--dependency=afterok:{second[0]} " in by_name["evaluate-100B-cot"][1]
+    assert "slurm/pretrain.sbatch" in first[1] and "--run.dir" not in first[1]
+    assert "--dependency=afterany:" in by_name["figures"][1]

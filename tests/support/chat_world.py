@@ -50,7 +50,7 @@ def make_chats(world, root, template="mistral-v1"):
 def finetune_args(world, chats, run_dir, mixture=False, **overrides):
     """Command line after `finetune` of a small fp32 run from random weights."""
     given = {"data__source": [f"train:1:{chats.train}", f"other:1:{chats.other}"], "data__validation": f"held:{chats.held_out}",
-             "data__sequence_length": 128, "data__global_batch": 12, "data__validation_sequences": 4, **overrides}
+             "data__sequence_length": 128, "data__global_batch": 6, "data__validation_sequences": 4, **overrides}
     return world.pretrain_args(run_dir, mixture, **given)
 
 

@@ -3,8 +3,8 @@
 //
 //   parity_driver CASE_DIRECTORY
 //   parity_driver generate CASE_DIRECTORY     (parity_generate.cpp)
-// CASE_DIRECTORY/case.json names the model directory, the dtype and the batch; results go to CASE_DIRECTORY/out as raw
-// float64 files and out.json.
+// CASE_DIRECTORY/case.json may ask for batches instead (dump_batches.hpp). Otherwise it names the model directory, the
+// dtype and the batch; results go to CASE_DIRECTORY/out as raw float64 files and out.json.
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -23,6 +23,7 @@
 #include "model/model.hpp"
 #include "optim/adamw.hpp"
 #include "plan/parameter_specs.hpp"
+#include "support/dump_batches.hpp"
 #include "support/parity_generate.hpp"
 
 using namespace osler;
@@ -116,6 +117,8 @@ json train(const Case& c, Runner& runner, parallel::ParameterStore& store) {
 }
 
 void run_case(const fs::path& directory) {
+  if (const json spec = json::parse(std::ifstream(directory / "case.json")); spec.contains("batches"))
+    return test::dump_batches(spec.at("batches"), directory / "out");
   const Case c = read_case(directory);
   fs::create_directories(directory / "out");
   const checkpoint::Weights weights(c.spec.at("model").get<std::string>());

@@ -35,7 +35,7 @@ def _facts(conditions):
             yield condition, attribute, True
 
 
-def _build_item(random, conditions, condition, attribute, reverse, stem):
+def build_item(random, conditions, condition, attribute, reverse, stem):
     wanted = "name" if reverse else attribute
     gold = getattr(condition, wanted)
     others = sorted({getattr(other, wanted) for other in conditions} - {gold})
@@ -49,18 +49,30 @@ def _build_item(random, conditions, condition, attribute, reverse, stem):
             "subject": f"{attribute}_reverse" if reverse else attribute}
 
 
+def _split(random, conditions):
+    facts = random.shuffled(list(_facts(conditions)))
+    splits, start = {}, 0
+    for split, share in SPLIT_SHARES:
+        end = len(facts) if split == SPLIT_SHARES[-1][0] else start + round(share * len(facts))
+        splits[split] = facts[start:end]
+        start = end
+    return splits
+
+
+def split_facts(seed, conditions):
+    """What each split of the exam asks: (condition, attribute, whether the condition is what is asked for)."""
+    return _split(KeyedRandom(seed, "exam"), conditions)
+
+
 def build_exam(seed, conditions):
     """Questions by split. Each fact is asked in exactly one split; in train in every wording, elsewhere in one."""
     random = KeyedRandom(seed, "exam")
-    facts = random.shuffled(list(_facts(conditions)))
-    exam, start = {}, 0
-    for split, share in SPLIT_SHARES:
-        end = len(facts) if split == SPLIT_SHARES[-1][0] else start + round(share * len(facts))
+    exam = {}
+    for split, facts in _split(random, conditions).items():
         items = []
-        for condition, attribute, reverse in facts[start:end]:
+        for condition, attribute, reverse in facts:
             stems = (REVERSE_STEMS if reverse else STEMS)[attribute]
             for stem in stems if split == "train" else [random.choice(stems)]:
-                items.append(_build_item(random, conditions, condition, attribute, reverse, stem))
+                items.append(build_item(random, conditions, condition, attribute, reverse, stem))
         exam[split] = [{"id": f"{split}-{i:04d}"} | item for i, item in enumerate(items)]
-        start = end
     return exam

@@ -87,6 +87,7 @@ class SaveLoad : public ::testing::Test {
     SaveRequest request{.root = root(), .tensors = tensors_for(group().rank(), group().size(), step), .keep = keep};
     request.state.step = step;
     request.state.tokens = step * 4096;
+    request.state.provenance = {step * 4096, 12, 2.5};
     request.state.seed = 0xffffffffffffffffULL;
     request.state.ledger["clinical"] = {100, 10, 1};
     request.state.counters["skipped"] = -3;
@@ -152,7 +153,7 @@ TEST_F(SaveLoad, ConvertsWhileLoadingAndFallsBackToMasters) {
   const comm::ShardedTensor target{piece, at::zeros({20, 7}, at::kBFloat16)};
   weights.load({target});
   EXPECT_TRUE(at::equal(target.data, slice(whole(0, 1), piece).to(at::kBFloat16)));
-  EXPECT_EQ(weights.provenance().pretraining_tokens, 4096);
+  EXPECT_EQ(weights.provenance(), (Provenance{4096, 12, 2.5}));
   for (const plan::Piece& tensor : weights.tensors())
     EXPECT_EQ(tensor.dtype, tensor.name == "model/scalar"  ? DType::fp64
                             : tensor.name == "model/empty" ? DType::fp32

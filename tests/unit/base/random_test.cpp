@@ -65,6 +65,16 @@ TEST(RandomStream, HasTheMomentsOfItsDistributions) {
   EXPECT_NEAR(normal_fourth / kCount, 3, tolerance * std::sqrt(96));
 }
 
+TEST(RandomStream, ManyWordsAtOnceAreTheWordsOneByOne) {
+  RandomStream one(5, Purpose::test, 6, 7), many(5, Purpose::test, 6, 7);
+  for (const std::size_t count : {1, 3, 64, 65, 0, 200, 127, 4096, 5}) {
+    std::vector<std::uint32_t> words(count);
+    many.next_words(words);
+    for (const std::uint32_t word : words) ASSERT_EQ(word, one.next_u32()) << count;
+  }
+  EXPECT_EQ(one.next_u64(), many.next_u64());
+}
+
 TEST(RandomStream, BelowIsUniformAndRefusesZero) {
   RandomStream stream(4, Purpose::test);
   std::array<int, 7> hits{};

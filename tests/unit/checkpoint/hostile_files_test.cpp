@@ -196,6 +196,16 @@ std::string changed(const std::function<void(nlohmann::json&)>& change) {
   return json.dump();
 }
 
+TEST(Manifest, OfVersion1SawItsTokensInPretraining) {
+  const Manifest old = parse_manifest(changed([](nlohmann::json& j) {
+                                        j["version"] = 1;
+                                        j["state"].erase("provenance");
+                                        j["state"]["tokens"] = 77;
+                                      }),
+                                      "manifest.json");
+  EXPECT_EQ(old.state.provenance, (Provenance{77, 0, 0}));
+}
+
 TEST(HostileManifest, IsRefusedByReason) {
   using Json = nlohmann::json;
   const Manifest back = parse_manifest(manifest_text(sound_manifest()), "manifest.json");
@@ -216,6 +226,10 @@ TEST(HostileManifest, IsRefusedByReason) {
       {"fractional step", [](Json& j) { j["state"]["step"] = 1.5; }, "'step'"},
       {"step as text", [](Json& j) { j["state"]["step"] = "5"; }, "'step'"},
       {"unknown state", [](Json& j) { j["state"]["x"] = 1; }, "does not know"},
+      {"no provenance", [](Json& j) { j["state"].erase("provenance"); }, "lacks 'provenance'"},
+      {"negative alpha", [](Json& j) { j["state"]["provenance"]["neftune_alpha"] = -1; }, "'neftune_alpha'"},
+      {"unknown provenance", [](Json& j) { j["state"]["provenance"]["x"] = 1; }, "does not know"},
+      {"provenance of version 1", [](Json& j) { j["version"] = 1; }, "does not know"},
       {"ledger is a list", [](Json& j) { j["state"]["ledger"] = Json::array(); }, "ledger"},
       {"files is an object", [](Json& j) { j["files"] = Json::object(); }, "not a list"},
       {"path upwards", [](Json& j) { j["files"][0]["name"] = "../rank_00000.h5"; }, "bad file name"},

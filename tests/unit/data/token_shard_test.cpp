@@ -95,7 +95,8 @@ struct Forged {
 
 TEST(TokenShard, RefusesWhatIsInconsistent) {
   const std::vector<std::pair<std::string, std::function<void(Forged&)>>> cases = {
-      {"format_version 2", [](Forged& f) { f.attributes["format_version"] = std::int64_t{2}; }},
+      {"format_version 3", [](Forged& f) { f.attributes["format_version"] = std::int64_t{3}; }},
+      {"no attribute 'template'", [](Forged& f) { f.attributes["format_version"] = std::int64_t{2}; }},
       {"no attribute 'source'", [](Forged& f) { f.attributes.erase("source"); }},
       {"wrong type", [](Forged& f) { f.attributes["vocab_size"] = std::string("10"); }},
       {"no sense", [](Forged& f) { f.attributes["vocab_size"] = std::int64_t{0}; }},

@@ -55,6 +55,20 @@ TEST(Parameters, StandInTheOrderThatTheirUsersRelyOn) {
   EXPECT_EQ(names.back(), "model.norm.weight");
 }
 
+/// What the order of reductions follows: an untied head is complete with the loss, a tied one only with the embedding.
+TEST(Parameters, AnUntiedHeadIsTheLayerBehindTheLast) {
+  config::ModelConfig config = mistral();
+  const auto layers_of_vocabulary = [&] {
+    std::vector<std::int64_t> layers;
+    for (const ParameterSpec& spec : parameter_specs(config))
+      if (spec.shape[0] == config.vocab_size) layers.push_back(spec.layer);
+    return layers;
+  };
+  EXPECT_EQ(layers_of_vocabulary(), (std::vector<std::int64_t>{-1, 32}));
+  config.tie_word_embeddings = true;
+  EXPECT_EQ(layers_of_vocabulary(), (std::vector<std::int64_t>{-1}));
+}
+
 TEST(SplitRange, CoversTheWholeWithPartsThatDifferByOne) {
   for (std::int64_t total = 0; total < 40; ++total) {
     for (std::int64_t parts = 1; parts < 9; ++parts) {

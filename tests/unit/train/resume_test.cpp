@@ -32,6 +32,12 @@ std::string complaint(const checkpoint::RunState& current, RouterLosses router_l
   return "";
 }
 
+TEST(RequireSameRun, NoiseBelongsToTheRun) {
+  checkpoint::RunState noisy = state();
+  noisy.run_config += "[neftune]\nalpha = 5\n";
+  EXPECT_THAT(complaint(noisy), HasSubstr("neftune.alpha: (absent) -> 5"));
+}
+
 TEST(Differences, NamesEveryKeyOnceWithBothValues) {
   EXPECT_THAT(differences("[a]\nx = 1\ny = 2\nz = 1\nz = 2\n", "[a]\nx = 1\ny = 3\nz = 1\n[b]\nw = 5\n"),
               ElementsAre("a.y: 2 -> 3", "a.z: 1, 2 -> 1", "b.w: (absent) -> 5"));
