@@ -138,8 +138,8 @@ eval::TaskResults ask(const EvaluateSpec& spec, Subject& subject, const std::str
   comm::agree_after(world.host(), [&] { subject.weights->load(parallel::tensors_of(parameters, "model/")); });
   model::Model model(subject.config, parameters, config::Recompute::none, groups);
   eval::ModelUnderTest under_test(model, *subject.tokenizer,
-                                  eval::make_encoder(spec.eval.chat_template, *subject.tokenizer), spec.eval.seed,
-                                  spec.eval.batch_tokens, world.device());
+                                  eval::make_prompt_encoder(*subject.tokenizer, spec.eval.chat_template),
+                                  spec.eval.seed, spec.eval.batch_tokens, world.device());
   const auto tp = static_cast<int>(subject.mesh.tp);
   const eval::Team team{.ranks = world.host(),
                         .replica = world.host().rank() / tp,

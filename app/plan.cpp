@@ -59,8 +59,6 @@ PlanSpec read_stage(const std::string& file, const Arguments& arguments) {
   Arguments with_file{"--config=" + file};
   with_file.insert(with_file.end(), arguments.begin(), arguments.end());
   parser.parse(with_file);
-  if (stage.model.from.empty() && stage.model.config.empty())
-    throw ConfigError(file, ": model.from is needed, or model.config for random initialisation");
   return stage;
 }
 
@@ -73,12 +71,17 @@ StageSpec forecast_stage(PlanSpec spec) {
 void plan_study(const PlanSpec& spec, const Arguments& arguments) {
   const config::StudyOptions& study = spec.study;
   const PlanSpec pretrain = read_stage(study.pretrain, arguments);
+  if (pretrain.model.from.empty() && pretrain.model.config.empty())
+    throw ConfigError(study.pretrain, ": model.from is needed, or model.config for random initialisation");
   const auto pieces = plan::study_pieces(
       study, {.tokens_per_step = pretrain.input.data.global_batch * pretrain.input.data.sequence_length,
               .steps = pretrain.input.run.steps,
               .from = pretrain.model.from});
   std::optional<PlanSpec> finetune;
-  if (!study.finetune.empty()) finetune = read_stage(study.finetune, arguments);
+  if (!study.finetune.empty()) {
+    finetune = read_stage(study.finetune, arguments);
+    finetune->model = pretrain.model;  // the study gives model.from: an equal model
+  }
   if (spec.plan.pieces) {
     std::cout << plan::pieces_text(pieces);
     return;

@@ -67,9 +67,9 @@ std::vector<data::Benchmark> load_benchmarks(const std::vector<config::NamedPath
   for (const config::NamedPath& entry : named) {
     const std::string name = entry.name.empty() ? name_from_file(entry.path) : entry.name;
     if (is_task_name(name)) {
-      config::EvalOptions options;
-      options.task = {{name, entry.path}};
-      for (eval::Task& task : eval::load_tasks(options))
+      config::EvalOptions questions_only;
+      questions_only.task = {{name, entry.path}};
+      for (eval::Task& task : eval::load_tasks(questions_only))
         benchmarks.push_back(benchmark_of(task.name, task.path, std::move(task.questions)));
     } else {
       benchmarks.push_back(benchmark_of(name, entry.path, read_whatever_it_is(entry.path)));

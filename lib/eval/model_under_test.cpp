@@ -34,7 +34,7 @@ std::vector<std::vector<generate::Generation>> ModelUnderTest::generate(const st
   for (const TextRequest& request : requests)
     encoded.push_back({.prompt = encoder_->encode(request.prompt),
                        .max_new_tokens = request.max_new_tokens,
-                       .stop = encoder_->stops(request.stop),
+                       .stop = request.stop,
                        .sampling = request.sampling,
                        .key = request.key,
                        .first_sample = request.first_sample,
@@ -47,7 +47,8 @@ std::vector<std::vector<generate::Generation>> ModelUnderTest::generate(const st
 
 std::vector<std::vector<float>> ModelUnderTest::embed(const std::vector<std::string>& texts) {
   std::vector<std::vector<int>> encoded;
-  const std::unique_ptr<PromptEncoder> plain = make_plain_encoder(tokenizer_);  // a question is no turn of a chat
+  const std::unique_ptr<PromptEncoder> plain =
+      make_prompt_encoder(tokenizer_, "none");  // a question is no turn of a chat
   for (const std::string& text : texts) encoded.push_back(plain->encode(text));
   return generate::embed(model_, encoded, batch_tokens_, device_);
 }

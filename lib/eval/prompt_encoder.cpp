@@ -25,7 +25,6 @@ class PlainEncoder final : public PromptEncoder {
                                      const std::vector<std::string>& continuations) const override {
     return encode_pair(tokenizer_, prompt, continuations);
   }
-  std::vector<std::string> stops(const std::vector<std::string>& of_prompt) const override { return of_prompt; }
 
  private:
   text::Tokenizer tokenizer_;
@@ -33,38 +32,35 @@ class PlainEncoder final : public PromptEncoder {
 
 class ChatEncoder final : public PromptEncoder {
  public:
-  ChatEncoder(text::TemplateKind kind, const text::Tokenizer& tokenizer)
-      : kind_(kind), tokenizer_(tokenizer), chat_(kind, tokenizer) {}
+  ChatEncoder(text::TemplateKind kind, const text::Tokenizer& tokenizer) : template_(kind, tokenizer) {}
 
   std::vector<int> encode(const std::string& prompt) const override {
-    return chat_.encode({{text::Role::user, prompt}}).ids;
+    return template_.encode({{text::Role::user, prompt}}).ids;
   }
   generate::ScoreRequest encode_with(const std::string& prompt,
                                      const std::vector<std::string>& continuations) const override {
-    generate::ScoreRequest request{encode(prompt), {}};
-    for (const std::string& continuation : continuations)  // an answer is encoded for itself, as in training
-      request.continuations.push_back(tokenizer_.encode(strip(continuation)));
+    generate::ScoreRequest request{.context = encode(prompt)};
+    for (const std::string& continuation : continuations) {
+      const std::string answer(strip(continuation));
+      const text::EncodedChat chat = template_.encode({{text::Role::user, prompt}, {text::Role::assistant, answer}});
+      std::vector<int> ids;
+      for (std::size_t i = 0; i < chat.ids.size(); ++i)
+        if (chat.supervised[i] != 0) ids.push_back(chat.ids[i]);
+      OSLER_CHECK(ids.size() > 1 && chat.ids.size() >= request.context.size() + ids.size(), answer.size());
+      request.continuations.push_back(std::move(ids));
+    }
     return request;
-  }
-  std::vector<std::string> stops(const std::vector<std::string>&) const override {
-    return kind_ == text::TemplateKind::chatml ? std::vector<std::string>{"<|im_end|>"} : std::vector<std::string>{};
   }
 
  private:
-  text::TemplateKind kind_;
-  text::Tokenizer tokenizer_;
-  text::ChatTemplate chat_;
+  text::ChatTemplate template_;
 };
 
 }  // namespace
 
-std::unique_ptr<PromptEncoder> make_encoder(const std::string& chat_template, const text::Tokenizer& tokenizer) {
-  if (chat_template == "none") return make_plain_encoder(tokenizer);
+std::unique_ptr<PromptEncoder> make_prompt_encoder(const text::Tokenizer& tokenizer, const std::string& chat_template) {
+  if (chat_template == "none") return std::make_unique<PlainEncoder>(tokenizer);
   return std::make_unique<ChatEncoder>(text::template_from_name(chat_template), tokenizer);
-}
-
-std::unique_ptr<PromptEncoder> make_plain_encoder(const text::Tokenizer& tokenizer) {
-  return std::make_unique<PlainEncoder>(tokenizer);
 }
 
 }  // namespace osler::eval

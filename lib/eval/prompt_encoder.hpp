@@ -18,14 +18,12 @@ class PromptEncoder {
   /// Throws DataError when a continuation leaves no token of its own.
   virtual generate::ScoreRequest encode_with(const std::string& prompt,
                                              const std::vector<std::string>& continuations) const = 0;
-  /// What ends a text, given the prompt's own stop strings: a turn of a chat ends by itself.
-  virtual std::vector<std::string> stops(const std::vector<std::string>& of_prompt) const = 0;
 };
 
-/// eval.template = none: encode_pair() and its context.
-std::unique_ptr<PromptEncoder> make_plain_encoder(const text::Tokenizer& tokenizer);
-/// By the name of eval.template; with another one than none the prompt, exemplars and all, is the user's one turn and a
-/// continuation the assistant's answer, by the encoder that fine-tuning uses (text/chat_template.hpp).
-std::unique_ptr<PromptEncoder> make_encoder(const std::string& chat_template, const text::Tokenizer& tokenizer);
+/// `chat_template` is eval.template. none: encode_pair() and its context. Else the prompt is the user's turn of a chat
+/// and a continuation, without white space around it, its whole answer, with the mark that ends it
+/// (text/chat_template.hpp). Throws DataError when the
+/// tokenizer lacks what the template needs.
+std::unique_ptr<PromptEncoder> make_prompt_encoder(const text::Tokenizer& tokenizer, const std::string& chat_template);
 
 }  // namespace osler::eval

@@ -340,6 +340,7 @@ TEST(Verbs, RefuseWhatIsNotInThisVersion) {
     }
     return "accepted";
   };
+  EXPECT_EQ(message("x", {"--tokenize.format=chat"}), "accepted");
   EXPECT_EQ(message("plan", {"--parallel.ep=2", "--model.from=m"}), "accepted");
   const auto evaluate = [&](std::vector<std::string> args) {
     args.insert(args.end(), {"--eval.model=m", "--eval.task=exam:f", "--eval.output=o"});

@@ -19,7 +19,7 @@ TEST(PromptEncoder, AChatsPromptAndAnswerAreTheConversation) {
   const tests::TemporaryFolder folder;
   const text::Tokenizer tokenizer = tiny_tokenizer(folder);
   for (const char* name : {"mistral-v1", "plain", "chatml"}) {
-    const auto encoder = make_encoder(name, tokenizer);
+    const auto encoder = make_prompt_encoder(tokenizer, name);
     const auto request = encoder->encode_with("ab </s> d", {" abc", " e"});
     const text::ChatTemplate chat(text::template_from_name(name), tokenizer);
     ASSERT_EQ(request.continuations.size(), 2u);
@@ -29,9 +29,9 @@ TEST(PromptEncoder, AChatsPromptAndAnswerAreTheConversation) {
       std::vector<int> ids = request.context;
       ids.insert(ids.end(), request.continuations[i].begin(), request.continuations[i].end());
       const auto whole = chat.encode({{text::Role::user, "ab </s> d"}, {text::Role::assistant, answers[i]}});
-      ASSERT_GT(whole.ids.size(), ids.size()) << "the mark that ends the answer";
-      EXPECT_EQ(ids, std::vector<int>(whole.ids.begin(), whole.ids.begin() + static_cast<std::ptrdiff_t>(ids.size())))
-          << name;
+      std::vector<int> expected = whole.ids;
+      while (whole.supervised[expected.size() - 1] == 0) expected.pop_back();  // chatml: a line break after the mark
+      EXPECT_EQ(ids, expected) << name;
     }
   }
 }
@@ -41,12 +41,12 @@ TEST(PromptEncoder, NoneIsPlainTextAfterBos) {
   const text::Tokenizer tokenizer = tiny_tokenizer(folder);
   std::vector<int> expected{tokenizer.bos_id()};
   for (const int id : tokenizer.encode("ab c")) expected.push_back(id);
-  EXPECT_EQ(make_encoder("none", tokenizer)->encode("ab c"), expected);
+  EXPECT_EQ(make_prompt_encoder(tokenizer, "none")->encode("ab c"), expected);
 }
 
 TEST(PromptEncoder, ATokenizerWithoutTheControlPiecesIsRefused) {
   const tests::TemporaryFolder folder;
-  EXPECT_THROW(make_encoder("mistral-v3", tiny_tokenizer(folder)), DataError);
+  EXPECT_THROW(make_prompt_encoder(tiny_tokenizer(folder), "mistral-v3"), DataError);
 }
 
 }  // namespace
