@@ -84,7 +84,12 @@ finish_or_requeue() {
     printf '== torn down three times since the newest checkpoint: a person must look; remove %s to go on\n' "$1/torn_down" >&2
     exit "$osler_code"
   fi
-  if [ "${SLURM_RESTART_COUNT:-0}" -ge "$OSLER_MAX_RESTARTS" ]; then
+  requeue "$OSLER_MAX_RESTARTS"
+}
+
+# requeue MOST: leaves the script; with the program's code after MOST restarts.
+requeue() {
+  if [ "${SLURM_RESTART_COUNT:-0}" -ge "$1" ]; then
     printf '== %s restarts: giving up\n' "$SLURM_RESTART_COUNT" >&2
     exit "$osler_code"
   fi

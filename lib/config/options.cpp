@@ -332,6 +332,7 @@ std::vector<Field> fields_of(StudyOptions& o) {
          "weights, always is");
   f.path("finetune", o.finetune, "config file of instruct fine-tuning; empty: none");
   f.list("neftune_alpha", o.neftune_alpha, at_least(0.0), "", "of each fine-tuning; 0: without noise");
+  f.path("evaluate_common", o.evaluate_common, "config file under those of all ways of asking: tasks, layout");
   f.list("evaluate", o.evaluate, "NAME:PATH", "a way of asking every model, by name, and its config file");
   f.path("evaluate_finetuned", o.evaluate_finetuned, "config file laid over those for fine-tuned models");
   return f.take();

@@ -203,6 +203,7 @@ struct StudyOptions {
   std::vector<std::int64_t> tokens;
   std::string finetune;
   std::vector<double> neftune_alpha{0};
+  std::string evaluate_common;
   std::vector<NamedPath> evaluate;
   std::string evaluate_finetuned;
 };

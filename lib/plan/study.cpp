@@ -69,7 +69,8 @@ class Pieces {
     for (const config::NamedPath& way : study_.evaluate) {
       const std::string output = study_.dir + "/evaluate/" + version + "/" + way.name;
       StudyPiece piece{.name = "evaluate/" + version + "/" + way.name, .after = after, .verb = "evaluate"};
-      piece.arguments = {"--config=" + way.path};
+      if (!study_.evaluate_common.empty()) piece.arguments.push_back("--config=" + study_.evaluate_common);
+      piece.arguments.push_back("--config=" + way.path);
       if (is_finetuned && !study_.evaluate_finetuned.empty())
         piece.arguments.push_back("--config=" + study_.evaluate_finetuned);
       piece.arguments.push_back("--eval.model=" + model);

@@ -221,7 +221,7 @@ VERB_KEYS = {
     "evaluate": "eval.model eval.task eval.scoring eval.train eval.strategy eval.answer eval.prompt eval.template eval.shots eval.samples eval.temperature "
                 "eval.max_new_tokens eval.medprompt_knn eval.embeddings eval.responses eval.contamination eval.group_items eval.batch_tokens "
                 "eval.limit eval.seed eval.output",
-    "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
+    "plan": "plan.world_size plan.model_config plan.imbalance plan.search plan.pieces study.dir study.pretrain study.tokens study.finetune study.neftune_alpha study.evaluate_common study.evaluate study.evaluate_finetuned model.config data.sequence_length parallel.tp optim.learning_rate checkpoint.interval_steps cluster.gpu "
             "cluster.gemm_efficiency",
 }
 

@@ -22,42 +22,74 @@ def osler(*arguments, cwd=ROOT, ranks=1):
     return run(*launcher, os.environ["OSLER"], *arguments, cwd=cwd)
 
 
-@pytest.mark.parametrize("verb, config", [("tokenize", "tokenize.ini"), ("pretrain", "base.ini"), ("pretrain", "continued.ini"), ("evaluate", "evaluate.ini")])
+WAYS = ["zero-shot", "letter", "cot", "cot-sc", "medprompt"]
+SMALL = {  # file: lines put in the place of those with the same key
+    "continued.ini": ["steps = 4", "log_every = 1", "validate_every = 2", "warmup_steps = 1"],
+    "finetune.ini": ["epochs = 1", "log_every = 1", "validation_sequences = 4", "warmup_steps = 1"],
+    "study.ini": ["tokens = 2048", "tokens = 4096"],
+    "ask/common.ini": ["batch_tokens = 8192\nlimit = 6"],
+}
+
+
+@pytest.mark.parametrize("verb, config", [("tokenize", "tokenize.ini"), ("pretrain", "base.ini"), ("pretrain", "continued.ini"), ("finetune", "finetune.ini"),
+                                          *(("evaluate", f"ask/{way}.ini") for way in WAYS)])
 def test_configurations_are_understood(verb, config):
-    more = ["--tokenize.input=a:b", "--tokenize.output=c"] if verb == "tokenize" else ["--eval.model=a", "--eval.output=b"] if verb == "evaluate" else []
-    result = osler(verb, "--config", CONFIGS / config, *more, "--print-config")
+    more = {"tokenize": ["--tokenize.input=a:b", "--tokenize.output=c"], "finetune": ["--model.from=a", "--run.dir=b"],
+            "evaluate": ["--config", CONFIGS / "ask" / "common.ini", CONFIGS / "ask" / "finetuned.ini", "--eval.model=a", "--eval.output=b"]}
+    result = osler(verb, "--config", CONFIGS / config, *more.get(verb, []), "--print-config")
     assert result.returncode == 0, result.stderr
 
 
+def make_small(configs):
+    for name, lines in SMALL.items():
+        keys = {line.split(" =")[0] for line in lines}
+        kept = [line for line in (configs / name).read_text().splitlines() if line.split(" =")[0] not in keys]
+        for line in lines:  # a new key stands behind a line of its section
+            section = {"steps": "[run]", "log_every": "[run]", "epochs": "[data]", "validate_every": "[data]", "validation_sequences": "[data]",
+                       "warmup_steps": "[optim]", "tokens": "[study]", "batch_tokens": "[eval]"}[line.split(" =")[0]]
+            kept.insert(kept.index(section) + 1 + [other for other in lines if other.split(" =")[0] == line.split(" =")[0]].index(line), line)
+        (configs / name).write_text("\n".join(kept) + "\n")
+
+
 def test_the_whole_way_in_small(tmp_path):
-    """The steps of quickstart.sh with few documents and steps, on two ranks, in another folder."""
+    """The steps of quickstart.sh with few documents, steps and questions, on two ranks, in another folder."""
     work = tmp_path / "build" / "quickstart"
     (tmp_path / "configs").mkdir()
     shutil.copytree(CONFIGS, tmp_path / "configs" / "quickstart", ignore=shutil.ignore_patterns("__pycache__"))
+    make_small(tmp_path / "configs" / "quickstart")
+    for name in ("slurm", "analysis"):
+        (tmp_path / name).symlink_to(ROOT / name)
 
     def step(result):
         assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     step(run(sys.executable, CONFIGS / "make_world.py", work / "world", "--documents", 400, "--tokenizer", 3072))
-    for name, source in {"general": "general", "clinical": "clinical", "general_valid": "validation/general", "clinical_valid": "validation/clinical"}.items():
+    for name, source, *more in [("general", "general"), ("clinical", "clinical"), ("general_valid", "validation/general"),
+                                ("clinical_valid", "validation/clinical"), ("instruct", "instruct/train.jsonl", "--tokenize.format=chat"),
+                                ("instruct_valid", "instruct/valid.jsonl", "--tokenize.format=chat")]:
         step(osler("tokenize", "--config", "configs/quickstart/tokenize.ini", f"--tokenize.input={name}:{work}/world/{source}",
-                   f"--tokenize.output={work}/tokens/{name}", cwd=tmp_path, ranks=2))
-    for name in ("base", "continued"):
-        short = ["--config", f"configs/quickstart/{name}.ini", "--run.steps=6", "--run.log_every=1", "--data.validate_every=3", "--optim.warmup_steps=2"]
-        step(osler("pretrain", *short, cwd=tmp_path, ranks=2))
-        assert (work / "runs" / name / "done").exists()
-        again = osler("pretrain", *short, cwd=tmp_path, ranks=2)
-        assert again.returncode == 0 and "nothing to do" in again.stderr + again.stdout
-        step(osler("evaluate", "--config", "configs/quickstart/evaluate.ini", f"--eval.model={work}/runs/{name}", "--eval.limit=20",
-                   f"--eval.output={work}/runs/{name}/eval/zero_shot", cwd=tmp_path, ranks=2))
-    step(run(sys.executable, ROOT / "analysis" / "figure1_training_loss.py", "--chain", "--output", work / "figure",
-             *(f"{name}={work}/runs/{name}/metrics.jsonl" for name in ("base", "continued"))))
-    step(run(sys.executable, ROOT / "analysis" / "table_accuracy.py", "--output", work / "table",
-             *(work / "runs" / name / "eval" / "zero_shot" for name in ("base", "continued"))))
-    assert (work / "table.md").read_text().count("| exam |") == 4
+                   f"--tokenize.output={work}/tokens/{name}", *more, cwd=tmp_path, ranks=2))
+    short = ["--config", "configs/quickstart/base.ini", "--run.steps=6", "--run.log_every=1", "--data.validate_every=3", "--optim.warmup_steps=2"]
+    step(osler("pretrain", *short, cwd=tmp_path, ranks=2))
+    step(osler("convert", "--input", work / "runs" / "base", "--output", work / "base_model", cwd=tmp_path))
+    study = [ROOT / "slurm" / "study.sh", "--local", "--ranks", 2, "configs/quickstart/study.ini"]
+    first = step(run(*study, cwd=tmp_path))
+    assert "pretrain/2048" in first and "finetune/4096-f-n5" in first
+    again = step(run(*study, cwd=tmp_path))
+    assert again.count(": done") == 2 + 6 + 9 * len(WAYS) and "exit code" not in again
+    figures = work / "study" / "figures"
+    table = (figures / "table_results.csv").read_text()
+    for version in ("P^0", "P^2048", "P^4096"):
+        assert version in table
+    for name in ("index.html", "table_contribution.md", "table_setup.md", "figure1_training_loss.png", "figure2_accuracy_by_tokens.pdf",
+                 "figure3_medprompt_by_version.png"):
+        assert (figures / name).stat().st_size > 0, name
     sys.path.insert(0, str(ROOT / "analysis"))
     import read_tables
-    frames = [read_tables.read_scores(work / "runs" / "base" / "eval" / "zero_shot" / name) for name in ("scores.csv", "scores.h5")]
+    asked = work / "study" / "evaluate" / "4096-f-n5" / "medprompt"
+    frames = [read_tables.read_scores(asked / name) for name in ("scores.csv", "scores.h5")]
     assert frames[0].fillna(-1).to_dict() == frames[1].fillna(-1).to_dict()
-    rows = [json.loads(line) for line in (work / "runs" / "continued" / "metrics.jsonl").read_text().splitlines()]
+    assert set(frames[0]["tokens_seen"]) == {4096} and set(frames[0]["neftune_alpha"]) == {5} and set(frames[0]["fine_tuned"]) == {1}
+    rows = [json.loads(line) for line in (work / "study" / "pretrain" / "metrics.jsonl").read_text().splitlines()]
     assert any("loss/clinical" in row for row in rows) and any("valid/general" in row for row in rows)

@@ -156,6 +156,13 @@ def test_short_verbs_pass_arguments_and_code_through(batch, verb, code):
     assert "scontrol" not in log
 
 
+@pytest.mark.parametrize("code, restarts, expected, requeued", [(75, "5", 0, True), (75, "100", 75, False), (143, "2", 0, True), (143, "3", 143, False)])
+def test_an_interrupted_evaluation_is_requeued(batch, code, restarts, expected, requeued):
+    returned, output, log = batch.run("evaluate.sbatch", "--config", "a.ini", FAKE_CODE=str(code), SLURM_RESTART_COUNT=restarts)
+    assert returned == expected, output
+    assert ("scontrol requeue 42" in log) == requeued
+
+
 def test_batch_directives():
     text = (ROOT / "slurm" / "pretrain.sbatch").read_text()
     for directive in ("--requeue", "--open-mode=append", "--signal=B:USR1@300"):

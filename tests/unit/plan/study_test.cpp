@@ -22,6 +22,7 @@ config::StudyOptions study() {
   options.tokens = {4000, 10'000};
   options.finetune = "ft.ini";
   options.neftune_alpha = {0, 5};
+  options.evaluate_common = "tasks.ini";
   options.evaluate = {{"zero-shot", "zs.ini"}, {"cot", "cot.ini"}};
   options.evaluate_finetuned = "chat.ini";
   return options;
@@ -55,12 +56,13 @@ TEST(Study, EachPointIsAskedFineTunedAndAskedAgain) {
   EXPECT_EQ(tuned.done, "out/finetune/4k-f-n5/done");
   const StudyPiece asked = find(pieces, "evaluate/4k-f-n5/cot");
   EXPECT_THAT(asked.after, ElementsAre("finetune/4k-f-n5"));
-  EXPECT_THAT(asked.arguments, ElementsAre("--config=cot.ini", "--config=chat.ini", "--eval.model=out/finetune/4k-f-n5",
-                                           "--eval.output=out/evaluate/4k-f-n5/cot"));
+  EXPECT_THAT(asked.arguments,
+              ElementsAre("--config=tasks.ini", "--config=cot.ini", "--config=chat.ini",
+                          "--eval.model=out/finetune/4k-f-n5", "--eval.output=out/evaluate/4k-f-n5/cot"));
   const StudyPiece base = find(pieces, "evaluate/0/cot");
   EXPECT_THAT(base.after, IsEmpty());
-  EXPECT_THAT(base.arguments,
-              ElementsAre("--config=cot.ini", "--eval.model=models/base", "--eval.output=out/evaluate/0/cot"));
+  EXPECT_THAT(base.arguments, ElementsAre("--config=tasks.ini", "--config=cot.ini", "--eval.model=models/base",
+                                          "--eval.output=out/evaluate/0/cot"));
 }
 
 TEST(Study, RandomWeightsAreNotAsked) {
