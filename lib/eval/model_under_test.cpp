@@ -30,15 +30,19 @@ std::vector<std::vector<generate::ContinuationScore>> ModelUnderTest::score(
 }
 
 std::vector<std::vector<generate::Generation>> ModelUnderTest::generate(const std::vector<TextRequest>& requests) {
+  const text::AnswerEnd end = encoder_->answer_end();
   std::vector<generate::GenerateRequest> encoded;
-  for (const TextRequest& request : requests)
+  for (const TextRequest& request : requests) {
     encoded.push_back({.prompt = encoder_->encode(request.prompt),
                        .max_new_tokens = request.max_new_tokens,
                        .stop = request.stop,
+                       .end_id = end.id,
                        .sampling = request.sampling,
                        .key = request.key,
                        .first_sample = request.first_sample,
                        .num_samples = request.num_samples});
+    if (!end.text.empty()) encoded.back().stop.push_back(end.text);
+  }
   auto texts = generate::generate(model_, tokenizer_, encoded, seed_, batch_tokens_, device_);
   for (auto& samples : texts)
     for (generate::Generation& sample : samples) sample.text = well_formed(std::move(sample.text));

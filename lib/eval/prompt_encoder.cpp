@@ -3,7 +3,6 @@
 #include "base/error.hpp"
 #include "eval/encode_pair.hpp"
 #include "eval/python_text.hpp"
-#include "text/chat_template.hpp"
 
 namespace osler::eval {
 
@@ -51,6 +50,7 @@ class ChatEncoder final : public PromptEncoder {
     }
     return request;
   }
+  text::AnswerEnd answer_end() const override { return template_.answer_end(); }
 
  private:
   text::ChatTemplate template_;

@@ -26,6 +26,7 @@ struct GenerateRequest {
   std::vector<int> prompt;  ///< ids, BOS included if wanted; not empty
   std::int64_t max_new_tokens = 0;
   std::vector<std::string> stop;  ///< a text ends before the first of these; it is not part of the text
+  int end_id = -1;                ///< ends a text as EOS does; -1: only EOS
   Sampling sampling;
   std::uint64_t key = 0;  ///< names the item: its draws are keyed by (seed, key, sample, position)
   std::int64_t first_sample = 0, num_samples = 1;  ///< samples share the prompt's keys and values

@@ -239,7 +239,7 @@ bool Scheduler::take_token(Sequence& sequence, const Choice& choice) const {
   const GenerateRequest& request = requests_[sequence.request];
   if (!std::isfinite(choice.log_prob))
     throw NumericalError("a log-probability is not finite; the weights or the dtype do not serve for generation");
-  if (choice.id == limits_.eos_id) {
+  if (choice.id == limits_.eos_id || choice.id == request.end_id) {
     sequence.result.finish = Finish::eos;
     return true;
   }

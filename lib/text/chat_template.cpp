@@ -115,6 +115,11 @@ void ChatTemplate::encode_chatml(const std::vector<Message>& messages, EncodedCh
   if (messages.back().role == Role::user) add_header(Role::assistant);
 }
 
+AnswerEnd ChatTemplate::answer_end() const {
+  if (kind_ != TemplateKind::chatml) return {};
+  return close_ >= 0 ? AnswerEnd{close_, ""} : AnswerEnd{-1, kChatmlClose};
+}
+
 EncodedChat ChatTemplate::encode(const std::vector<Message>& messages) const {
   OSLER_CHECK(!messages.empty(), "a conversation without messages");
   EncodedChat chat;

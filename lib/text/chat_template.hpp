@@ -2,6 +2,7 @@
 // put between as ids, so that text that looks like structure ("[INST]", "</s>") stays text. Local, thread-safe.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,12 @@ struct EncodedChat {
   std::vector<char> supervised;  ///< per id: 1 = part of an answer or the mark that ends it
 };
 
+/// What a generated answer ends with, besides EOS.
+struct AnswerEnd {
+  int id = -1;       ///< a piece; -1: none
+  std::string text;  ///< where the mark is only text; empty: none
+};
+
 enum class Begin { with_bos, bare };
 
 class ChatTemplate {
@@ -35,6 +42,7 @@ class ChatTemplate {
 
   /// Messages as parse_chat_record gives them. Where the last one is the user's, the ids end where an answer begins.
   EncodedChat encode(const std::vector<Message>& messages) const;
+  AnswerEnd answer_end() const;
 
  private:
   void encode_mistral(const std::vector<Message>& messages, EncodedChat& chat) const;

@@ -1,8 +1,8 @@
 """Conversations to fine-tune on: patients' questions, and exam questions answered by a letter, with reasoning or without.
 
-They are about the facts of the exam's train split only: what the test split asks, a model can know from the clinical
-documents alone. Prompts have the form in which `osler evaluate` puts a question (configs/prompts/), so that what is
-learnt is how to answer.
+Questions are worded as the patients' of the clinical documents; those about facts of the exam's train split also as the exam
+words them. What the test and dev splits ask is never asked in the exam's words. Prompts have the form in which `osler evaluate`
+puts a question (configs/prompts/).
 """
 
 from .clinical import EDUCATION, EDUCATION_REVERSE, STATEMENTS
@@ -24,29 +24,34 @@ def _question(item, ending):
     return f"Question: {item['question']}\n{options}\n{ending}"
 
 
+def _stem(random, fact, train_facts):
+    _, attribute, reverse = fact
+    stems = list((EDUCATION_REVERSE if reverse else EDUCATION)[attribute])
+    if fact in train_facts:
+        stems += (REVERSE_STEMS if reverse else STEMS)[attribute]
+    return random.choice(stems)
+
+
 def _patient(random, condition, attribute, reverse):
-    if reverse:
-        asked = random.choice(EDUCATION_REVERSE[attribute]).format(v=getattr(condition, attribute))
-    else:
-        asked = random.choice(EDUCATION[attribute]).format(c=condition.name, d=condition.drug)
-    return sentence_case(asked), _statement(random, condition, attribute)
+    asked = random.choice((EDUCATION_REVERSE if reverse else EDUCATION)[attribute])
+    return (sentence_case(asked.format(c=condition.name, d=condition.drug, v=getattr(condition, attribute))),
+            _statement(random, condition, attribute))
 
 
-def _exam(random, conditions, fact, ending):
-    """(prompt, answer) of one exam question about the fact."""
+def _exam(random, conditions, fact, train_facts, ending):
+    """(prompt, answer) of one question with options about the fact."""
     condition, attribute, reverse = fact
-    stem = random.choice((REVERSE_STEMS if reverse else STEMS)[attribute])
+    stem = _stem(random, fact, train_facts)
     item = build_item(random, conditions, condition, attribute, reverse, stem)
     if ending == REPLY:
         return _question(item, REPLY), item["answer"]
-    value = item["options"][LETTERS.index(item["answer"])]
-    reasoning = f"{_statement(random, condition, attribute)} That is option {item['answer']}, {value}."
-    return _question(item, REASON), f"{reasoning}\nAnswer: {item['answer']}"
+    verdicts = " ".join(f"{letter}. {text}: {'yes' if letter == item['answer'] else 'no'}." for letter, text in zip(LETTERS, item["options"]))
+    return _question(item, REASON), f"{_statement(random, condition, attribute)} {verdicts}\nAnswer: {item['answer']}"
 
 
-def _exam_after_examples(random, conditions, facts, ending, num_examples):
-    examples = [" ".join(_exam(random, conditions, fact, ending)) for fact in random.sample(facts, num_examples)]
-    asked, answer = _exam(random, conditions, random.choice(facts), ending)
+def _exam_after_examples(random, conditions, facts, train_facts, ending, num_examples):
+    examples = [" ".join(_exam(random, conditions, fact, train_facts, ending)) for fact in random.sample(facts, num_examples)]
+    asked, answer = _exam(random, conditions, random.choice(facts), train_facts, ending)
     return "\n\n".join(examples + [asked]), answer
 
 
@@ -57,12 +62,13 @@ _KINDS = ("patient", "letter", "reason", "reason", "letter", "reason", "examples
 def build_conversation(seed, split, number, conditions):
     """One conversation {"messages": [...]}; the same (seed, split, number) gives the same one."""
     random = KeyedRandom(seed, "instruct", split, number)
-    facts = split_facts(seed, conditions)["train"]
+    splits = split_facts(seed, conditions)
+    facts, train_facts = [fact for split in splits.values() for fact in split], splits["train"]
     kind = _KINDS[number % len(_KINDS)]
     if kind == "patient":
         asked, answer = _patient(random, *random.choice(facts))
     elif kind == "examples":
-        asked, answer = _exam_after_examples(random, conditions, facts, REASON, random.between(1, 2))
+        asked, answer = _exam_after_examples(random, conditions, facts, train_facts, REASON, random.between(1, 2))
     else:
-        asked, answer = _exam(random, conditions, random.choice(facts), REPLY if kind == "letter" else REASON)
+        asked, answer = _exam(random, conditions, random.choice(facts), train_facts, REPLY if kind == "letter" else REASON)
     return {"id": f"instruct-{split}-{number:05d}", "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}

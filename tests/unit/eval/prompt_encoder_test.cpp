@@ -36,6 +36,20 @@ TEST(PromptEncoder, AChatsPromptAndAnswerAreTheConversation) {
   }
 }
 
+/// chatml's mark is a piece of some tokenizers and text to the others; the rest ends with EOS alone.
+TEST(PromptEncoder, KnowsWhatAnAnswerEndsWith) {
+  const tests::TemporaryFolder folder;
+  const text::Tokenizer plain = tiny_tokenizer(folder);
+  EXPECT_EQ(make_prompt_encoder(plain, "chatml")->answer_end().text, "<|im_end|>");
+  EXPECT_EQ(make_prompt_encoder(plain, "mistral-v1")->answer_end().text, "");
+  EXPECT_EQ(make_prompt_encoder(plain, "none")->answer_end().id, -1);
+  const std::string pieces = tests::piece("<|im_start|>", 0, 3) + tests::piece("<|im_end|>", 0, 3);
+  const text::Tokenizer with_pieces(folder.write("pieces/tokenizer.model", tests::tiny_model({"ab"}) + pieces));
+  const text::AnswerEnd end = make_prompt_encoder(with_pieces, "chatml")->answer_end();
+  EXPECT_EQ(end.id, with_pieces.vocab_size() - 1);
+  EXPECT_EQ(end.text, "");
+}
+
 TEST(PromptEncoder, NoneIsPlainTextAfterBos) {
   const tests::TemporaryFolder folder;
   const text::Tokenizer tokenizer = tiny_tokenizer(folder);

@@ -53,8 +53,9 @@ Texts by_definition(const std::vector<GenerateRequest>& requests, std::optional<
         std::vector<Seen> seen = all;
         if (window && seen.size() > static_cast<std::size_t>(*window)) seen.erase(seen.begin(), seen.end() - *window);
         const int id = next_token(seen, draw_of(requests[r], sample, i));
-        text.finish = id == kEos ? Finish::eos : Finish::length;
-        if (id == kEos) break;
+        const bool ends = id == kEos || id == requests[r].end_id;
+        text.finish = ends ? Finish::eos : Finish::length;
+        if (ends) break;
         text.ids.push_back(id);
         all.push_back({static_cast<std::int64_t>(all.size()), id});
         if (!requests[r].stop.empty() && decode(text.ids).find(requests[r].stop[0]) != std::string::npos) {
@@ -148,6 +149,7 @@ std::vector<GenerateRequest> mixed_requests() {
     request.key = static_cast<std::uint64_t>(r);
     request.first_sample = r % 5;
     if (r % 4 == 0) request.stop = {std::string(1, static_cast<char>('a' + r % 26))};
+    if (r % 5 == 0) request.end_id = static_cast<int>(r % 26);
     requests.push_back(request);
   }
   requests[9].prompt = requests[8].prompt;  // the same twice
