@@ -9,9 +9,6 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 
-// The vectors below are 512 bits wide and never leave this file.
-#pragma GCC diagnostic ignored "-Wpsabi"
-
 namespace osler::parallel {
 namespace {
 
