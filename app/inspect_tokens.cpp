@@ -148,6 +148,9 @@ void inspect_shard(const std::string& path, Depth depth) {
        {"tokens", text_of(grouped(info.num_tokens), " (", mean, " a document, longest ",
                           grouped(static_cast<std::int64_t>(longest)), ")")},
        {"vocabulary", text_of(grouped(info.vocab_size), ", bos ", info.bos_id, ", eos ", info.eos_id)},
+       {"supervised", info.chat_template.empty()
+                          ? "all, running text"
+                          : text_of(grouped(info.num_supervised), ", template ", info.chat_template)},
        {"tokenizer", "sha256 " + info.tokenizer_sha256},
        {"content", "sha256 " + info.content_sha256},
        {"decontaminated", info.decontaminated_against.empty() ? "no" : "against " + info.decontaminated_against},

@@ -35,6 +35,10 @@ if [ "$mode" = local ]; then : "${OSLER_LAUNCHER:=mpirun}" "${OSLER_RANKS:=${ran
 . "$osler_home/slurm/common.sh"
 python=${OSLER_PYTHON:-$osler_home/build/venv/bin/python}
 [ -x "$python" ] || python=python3
+if ! "$python" -c 'import h5py, matplotlib, pandas, scipy' 2> /dev/null; then
+  printf 'slurm/study.sh: %s lacks the packages of analysis/requirements.txt, which the figures need; install them, or set OSLER_PYTHON\n' "$python" >&2
+  exit 2
+fi
 
 # The pieces, a line each: name, names before it, file that says done, verb, arguments; a tab between fields. An empty
 # field must not vanish, so that the tab may not be taken for white space.

@@ -14,7 +14,8 @@ CONFIGS = ROOT / "configs" / "quickstart"
 
 
 def run(*command, cwd=ROOT):
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "OSLER_PYTHON": sys.executable})
 
 
 def osler(*arguments, cwd=ROOT, ranks=1):

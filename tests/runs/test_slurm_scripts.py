@@ -203,7 +203,7 @@ echo $(($(wc -l < "$FAKE_LOG") + 100))
 def study(tmp_path):
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    for name, text in {"mpirun": FAKE_PIECE, "fake-python": "#!/bin/bash\necho draw \"$@\" >> \"$FAKE_LOG\"\n"}.items():
+    for name, text in {"mpirun": FAKE_PIECE, "fake-python": "#!/bin/bash\n[ \"$1\" = -c ] || echo draw \"$@\" >> \"$FAKE_LOG\"\n"}.items():
         (binaries / name).write_text(text)
         (binaries / name).chmod(0o755)
     config = tmp_path / "study.ini"
@@ -240,6 +240,11 @@ def test_a_study_stops_with_the_code_of_its_piece_and_goes_on_there(study, code)
     assert done.returncode == code and len(lines) == 3, "two evaluations of the base model, then the piece that stopped"
     done, lines = study("--local")
     assert done.returncode == 0 and verbs_of(lines)[0] == "pretrain"
+
+
+def test_a_study_without_the_packages_of_its_figures_is_refused_at_once(study):
+    done, lines = study("--local", OSLER_PYTHON="/bin/false")
+    assert done.returncode == 2 and "analysis/requirements.txt" in done.stderr and not lines
 
 
 def test_a_study_becomes_jobs_that_wait_for_each_other(study):

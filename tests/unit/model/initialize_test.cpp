@@ -48,9 +48,11 @@ TEST(Initialize, IsKeyedBySeedAndNameAndNothingElse) {
   EXPECT_FALSE(at::equal(q[0], q[1]));
 }
 
-TEST(Model, RunsWithoutGradientBuffersAndSeesThemWhenTheyCome) {
+/// In fp64 bit for bit. In fp32 products of what never learns have an order of sums of their own (row_product.hpp):
+/// tens of roundings of 6e-8 in each of two layers, on values of size 1.
+void expect_to_run_without_gradient_buffers(c10::ScalarType type, double tolerance) {
   const auto config = tiny();
-  parallel::ParameterStore store(plan::parameter_specs(config), at::kFloat);
+  parallel::ParameterStore store(plan::parameter_specs(config), type);
   initialize(store, config, 1);
   Model model(config, store, config::Recompute::none);
   const at::Tensor tokens = at::tensor({1, 2, 3, 4, 5}, at::kLong), positions = at::arange(5);
@@ -64,12 +66,17 @@ TEST(Model, RunsWithoutGradientBuffersAndSeesThemWhenTheyCome) {
   store.allocate_grad();
   const at::Tensor hidden = model.forward(tokens, positions, layout).hidden_RD;
   ASSERT_TRUE(hidden.requires_grad());
-  EXPECT_TRUE(at::equal(hidden.detach(), inferred.clone()));
+  EXPECT_LE((hidden.detach() - inferred.clone()).abs().max().item<double>(), tolerance);
   hidden.square().sum().backward();
   for (const auto& parameter : store.parameters()) {
     const bool unused = parameter.name == "lm_head.weight";
-    EXPECT_EQ(parameter.grad.abs().max().item<float>() == 0, unused) << parameter.name;
+    EXPECT_EQ(parameter.grad.abs().max().item<double>() == 0, unused) << parameter.name;
   }
+}
+
+TEST(Model, RunsWithoutGradientBuffersAndSeesThemWhenTheyCome) {
+  expect_to_run_without_gradient_buffers(at::kDouble, 0);
+  expect_to_run_without_gradient_buffers(at::kFloat, 1e-5);
 }
 
 TEST(Model, EmbeddingNoiseIsAddedToTheEmbeddings) {
