@@ -60,7 +60,7 @@ def _wide(study, cell, subset="all", ablation="", tasks=None):
     with_series = len(study.series) > 1
     header = (["model"] if with_series else []) + ["version", "asked"] + tasks
     rows = []
-    for (series, version, (_, method), part), cells in sorted(lines.items()):
+    for (series, version, (*_, method), part), cells in sorted(lines.items()):
         asked = method + (f" {part}" if part else "")
         rows.append(([series] if with_series else []) + [version.name, asked, *(cells.get(task, "–") for task in tasks)])
     return header, rows

@@ -46,17 +46,17 @@ def version_of(row):
 
 def method_of(row):
     """How a model was asked, as shown: strategy, shots of few-shot, and whether the answer was written by the model."""
-    strategy = str(row["strategy"])
+    strategy = str(row["strategy"]).split("-no-")[0]  # of an ablation, which has a column of its own
     name = METHOD_NAMES.get(strategy, strategy)
     if strategy == "few-shot":
         name += f" ({int(row['shots'])})"
-    if strategy in ("zero-shot", "few-shot") and row.get("answer") == "generation":
+    if strategy in ("zero-shot", "few-shot") and row.get("scoring") == "generation":
         name += ", generated"
     return name
 
 
 def method_rank(method):
-    """Sorting key of shown methods: zero-shot first, MedPrompt last, unknown ones behind."""
+    """Sorting key of shown methods: zero-shot first, MedPrompt last, unknown ones behind; by likelihood before generated."""
     bases = list(METHOD_NAMES.values())
     base = next((i for i, name in enumerate(bases) if method == name or method.startswith((f"{name} (", f"{name},"))), len(bases))
-    return base, method
+    return base, "generated" in method, method

@@ -29,7 +29,7 @@ from read_config import parse_config  # noqa: E402
 from read_tables import TableError, read_metrics  # noqa: E402
 from result_tree import sample, write_evaluation, write_run  # noqa: E402
 from study_tree import collect, named_tree  # noqa: E402
-from versions import Version, method_of, version_of  # noqa: E402
+from versions import Version, method_of, method_rank, version_of  # noqa: E402
 
 TASKS = {"medqa_4options": 200, "mmlu_anatomy": 40, "mmlu_college_medicine": 60}
 GROUP = {"mmlu_clinical": ["mmlu_anatomy", "mmlu_college_medicine"]}
@@ -102,8 +102,10 @@ def test_names():
     assert version_of({"tokens_seen": 1_500_000, "fine_tuned": 1, "neftune_alpha": 7.5}).name == "P^1.5M+F+N(7.5)"
     assert Version(0, False, 0.0).name == "P^0" and Version(5, True, 5.0).family == "P^t+F+N(5)"
     assert method_of({"strategy": "few-shot", "shots": 5}) == "few-shot (5)"
-    assert method_of({"strategy": "zero-shot", "shots": 0, "answer": "generation"}) == "zero-shot, generated"
-    assert method_of({"strategy": "zero-shot", "shots": 0, "answer": "likelihood"}) == "zero-shot"
+    assert method_of({"strategy": "zero-shot", "shots": 0, "scoring": "generation"}) == "zero-shot, generated"
+    assert method_rank("zero-shot") < method_rank("zero-shot, generated") < method_rank("few-shot (5)")
+    assert method_of({"strategy": "zero-shot", "shots": 0, "scoring": "letter"}) == "zero-shot"
+    assert method_of({"strategy": "medprompt-no-knn-no-cot", "shots": 5}) == "MedPrompt", "what is left out is the row's ablation"
     assert named_tree("mixtral=a/b") == ("mixtral", "a/b") and named_tree("runs/x=1") == ("", "runs/x=1")
 
 
