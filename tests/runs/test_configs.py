@@ -140,3 +140,33 @@ def test_a_bad_model_config_is_bad_data(tmp_path, text, culprit):
     path.write_text(text)
     done = plan(f"--model.config={path}", "--world-size=8")
     assert done.returncode == 3 and culprit in done.stderr and str(path) in done.stderr
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "configs" / "study").glob("*.ini")), ids=lambda path: path.stem)
+def test_shipped_studies_plan(study):
+    done = plan("--config", study, ROOT / "configs" / "cluster" / "h100.ini", "--world-size", 64)
+    assert done.returncode == 0, done.stderr
+    assert "DOES NOT FIT" not in done.stdout and "75 evaluations, 5 of each model" in done.stdout
+    hours = [float(number) for number in re.findall(r"^(?:pretrain|finetune)/\S+ .* ([\d.]+)$", done.stdout, re.MULTILINE)]
+    assert len(hours) == 4 + 10
+    assert float(number(r"training, all .* ([\d.]+)\n", done.stdout)) == pytest.approx(sum(hours), abs=1)
+    for ways in sorted((study.parent / "ask").glob("*.ini")):
+        common = study.parent / "ask" / ("common-mixtral.ini" if "mixtral" in study.stem else "common.ini")
+        asked = subprocess.run([os.environ["OSLER"], "evaluate", "--config", common, ways, "--eval.model=m", "--eval.output=o", "--print-config"],
+                               capture_output=True, text=True, timeout=60)
+        assert asked.returncode == 0, asked.stderr
+
+
+@pytest.mark.parametrize("lines,culprit", [
+    ("dir = d\ntokens = 5", "study.pretrain: is needed"),
+    (f"dir = d\npretrain = {MISTRAL}", "study.tokens: is needed"),
+    (f"dir = d\npretrain = {MISTRAL}\ntokens = 9000000000\ntokens = 8000000000", "they must rise"),
+    (f"dir = d\npretrain = {MISTRAL}\ntokens = 900000000000", "are behind the 260000"),
+    (f"dir = d\npretrain = {MISTRAL}\ntokens = 5\nneftune_alpha = 5\nneftune_alpha = 5", "5 is given twice"),
+])
+def test_broken_studies_are_refused(tmp_path, lines, culprit):
+    bad = tmp_path / "study.ini"
+    bad.write_text(f"[study]\n{lines}\n")
+    done = plan("--config", bad, "--world-size=64")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert culprit in done.stderr and done.stdout == ""
