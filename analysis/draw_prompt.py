@@ -3,11 +3,13 @@
 The figure shows a benchmark's text, so nothing draws it unless it is asked for.
 """
 
+import argparse
 import pathlib
+import sys
 import textwrap
 
 from drawing import COLOURS, look, pyplot, save
-from read_tables import TableError, read_sample_row
+from read_tables import TableError, read_sample_row, read_scores
 
 _WIDTH = 114  # characters in a line
 _MAX_LINES = 70  # of the prompt: one printed page
@@ -90,3 +92,26 @@ def add_options(parser):
     parser.add_argument("--output", required=True, help="path without suffix; .png and .pdf are added")
     parser.add_argument("--task", help="task (default: the only one)")
     parser.add_argument("--item", type=int, default=0, help="doc_id of the question (default 0)")
+
+
+def draw_item(kind, strategies, folder, task, item, output):
+    """The prompt of one item of an evaluation asked by one of the strategies: OUTPUT.png and OUTPUT.pdf, whose paths it returns."""
+    strategy = str(read_scores(pathlib.Path(folder) / "scores.csv")["strategy"].iloc[0])
+    if strategy not in strategies:
+        raise TableError(f"{folder}: asked by {strategy}, not by {' or '.join(strategies)}")
+    path = samples_file(folder, task)
+    return draw(prompt_parts(path, item), f"{kind} prompt, {path.stem.removeprefix('samples_')}, item {item}", output)
+
+
+def run(script, description, make, arguments=None):
+    """The command of a figure; `make` takes folder, task, item and output."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        for path in make(options.folder, options.task, options.item, options.output):
+            print(path)
+    except TableError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 3
+    return 0
