@@ -27,8 +27,13 @@ def arguments(text, start):
     return text[start:at - 1]
 
 
+def without_characters(text):
+    """Character literals may hold a quote."""
+    return CHARACTER.sub("' '", text)
+
+
 def code_of(path):
-    return CHARACTER.sub("' '", path.read_text())
+    return without_characters(path.read_text())
 
 
 def unescaped(literal):
@@ -58,7 +63,7 @@ def quotes():
         for line in page.read_text().splitlines():
             if line.startswith("| "):
                 for quote in re.findall(r"``(.+?)``|`([^`]+)`", line.split(" | ")[0]):
-                    text = (quote[0] or quote[1]).strip()
+                    text = without_characters((quote[0] or quote[1]).strip())
                     found[text] = [piece.strip() for piece in re.split(r"\.\.\.|…", text) if piece.strip()]
     return found
 
@@ -72,6 +77,6 @@ def test_every_message_is_explained():
 def test_every_explained_message_exists():
     literals = "\n".join(unescaped(literal) for path in [*(ROOT / "lib").rglob("*.[ch]pp"), *(ROOT / "app").glob("*.[ch]pp")]
                          for literal in LITERAL.findall(re.sub(r'"\s*\n\s*"', "", code_of(path))))
-    page = PAGES[1].read_text()
+    page = without_characters(PAGES[1].read_text())
     stale = [text for text, pieces in quotes().items() if text in page and not all(piece in literals for piece in pieces)]
     assert not stale, f"no code says {stale}"
