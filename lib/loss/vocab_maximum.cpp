@@ -2,16 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include "parallel/rows.hpp"
+#include "loss/row_softmax.hpp"
 
 namespace osler::loss {
 namespace {
 
 using parallel::Bf16Bits;
-using parallel::exp_of;
-using parallel::kLanes;
 using parallel::load;
-using parallel::sum_of_lanes;
 
 /// Of one rank's part: the first greatest logit, where it is, and the sum of exponentials relative to it.
 struct Rows {
@@ -23,28 +20,14 @@ struct Rows {
 
 template <class T>
 OSLER_INLINE void rows_body(const Rows& rows, std::int64_t begin, std::int64_t end) {
-  const std::int64_t width = rows.width, blocked = width / kLanes * kLanes;
   for (std::int64_t r = begin; r < end; ++r) {
-    const T* row = static_cast<const T*>(rows.logits) + r * width;
-    float lanes[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = load(row, 0);
-    for (std::int64_t i = 0; i < blocked; i += kLanes)
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const float value = load(row, i + lane);
-        lanes[lane] = lanes[lane] > value ? lanes[lane] : value;
-      }
-    float top = lanes[0];
-    for (int lane = 1; lane < kLanes; ++lane) top = top > lanes[lane] ? top : lanes[lane];
-    for (std::int64_t i = blocked; i < width; ++i) top = top > load(row, i) ? top : load(row, i);
+    const T* row = static_cast<const T*>(rows.logits) + r * rows.width;
+    const float top = row_maximum(row, rows.width);
     std::int64_t place = 0;
-    while (place + 1 < width && load(row, place) != top) ++place;
-    float sums[kLanes] = {};
-    for (std::int64_t i = 0; i < blocked; i += kLanes)
-      for (int lane = 0; lane < kLanes; ++lane) sums[lane] += exp_of(load(row, i + lane) - top);
-    for (std::int64_t i = blocked; i < width; ++i) sums[i - blocked] += exp_of(load(row, i) - top);
+    while (place + 1 < rows.width && load(row, place) != top) ++place;
     rows.argmax[r] = place;
     rows.top[r] = top;
-    rows.sum[r] = sum_of_lanes(sums);
+    rows.sum[r] = row_exponential_sum(row, rows.width, top);
   }
 }
 

@@ -3,17 +3,15 @@
 #include <ATen/ATen.h>
 
 #include "loss/cross_entropy.hpp"
-#include "parallel/rows.hpp"
+#include "loss/row_softmax.hpp"
 
 namespace osler::loss {
 namespace {
 
 using parallel::Bf16Bits;
 using parallel::exp_of;
-using parallel::kLanes;
 using parallel::load;
 using parallel::store;
-using parallel::sum_of_lanes;
 
 /// What the row loops below read and write: logits [rows, width], everything else one value a row.
 struct Block {
@@ -32,34 +30,15 @@ struct Block {
 
 template <class T>
 OSLER_INLINE void maxima_body(const Block& block, std::int64_t begin, std::int64_t end) {
-  const std::int64_t blocked = block.width / kLanes * kLanes;
-  for (std::int64_t r = begin; r < end; ++r) {
-    const T* row = static_cast<const T*>(block.logits) + r * block.width;
-    float lanes[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = load(row, 0);
-    for (std::int64_t i = 0; i < blocked; i += kLanes)
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const float value = load(row, i + lane);
-        lanes[lane] = lanes[lane] > value ? lanes[lane] : value;
-      }
-    float top = lanes[0];
-    for (int lane = 1; lane < kLanes; ++lane) top = top > lanes[lane] ? top : lanes[lane];
-    for (std::int64_t i = blocked; i < block.width; ++i) top = top > load(row, i) ? top : load(row, i);
-    block.top[r] = top;
-  }
+  for (std::int64_t r = begin; r < end; ++r)
+    block.top[r] = row_maximum(static_cast<const T*>(block.logits) + r * block.width, block.width);
 }
 
 template <class T>
 OSLER_INLINE void sums_body(const Block& block, std::int64_t begin, std::int64_t end) {
-  const std::int64_t blocked = block.width / kLanes * kLanes;
   for (std::int64_t r = begin; r < end; ++r) {
     const T* row = static_cast<const T*>(block.logits) + r * block.width;
-    const float top = block.top[r];
-    float lanes[kLanes] = {};
-    for (std::int64_t i = 0; i < blocked; i += kLanes)
-      for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += exp_of(load(row, i + lane) - top);
-    for (std::int64_t i = blocked; i < block.width; ++i) lanes[i - blocked] += exp_of(load(row, i) - top);
-    block.sum[r] = sum_of_lanes(lanes);
+    block.sum[r] = row_exponential_sum(row, block.width, block.top[r]);
     const std::int64_t label = block.own_label(r);
     block.label_logit[r] = label < 0 ? 0 : load(row, label);
   }
