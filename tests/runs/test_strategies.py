@@ -24,6 +24,7 @@ def bench(tmp_path_factory):
     train[5] = test[3]      # a question that stands in both must not become an exemplar
     return {"root": root, "test": exam_files.write_lines(root / "test.jsonl", test), "train": exam_files.write_lines(root / "train.jsonl", train),
             "items": test, "exemplars": train, "random": exam_files.make_model(root / "random", max_position_embeddings=2048),
+            "mixture": exam_files.make_model(root / "mixture", mixture=True, max_position_embeddings=2048),
             "parrot": exam_files.make_parrot(root / "parrot", "Reasoning:", SAYS)}
 
 
@@ -124,11 +125,20 @@ def test_a_signal_stops_between_groups_with_75(bench, tmp_path):
     assert len(rows(output)) == 14 and not list(output.glob("journal-*"))
 
 
-def test_layouts_answer_alike(bench, tmp_path):
-    for name, ranks, options in (("one", 1, []), ("tp", 2, ["--parallel.tp=2"])):
-        run(arguments(bench, tmp_path / name, "cot", *options), ranks=ranks)
-    one, two = rows(tmp_path / "one"), rows(tmp_path / "tp")
-    assert [row["resps"] for row in one] == [row["resps"] for row in two]
+@pytest.mark.parametrize("strategy", ["cot", "zero-shot"])
+def test_layouts_answer_alike(bench, tmp_path, strategy):
+    """Heads over tp, experts over ep, items over what is left; 5 items leave ranks without work."""
+    layouts = {"random": [(1, 1, 1), (2, 2, 1)], "mixture": [(1, 1, 1), (2, 1, 2), (4, 2, 4), (3, 1, 1)]}
+    for model, shapes in layouts.items():
+        found = []
+        for ranks, tp, ep in shapes:
+            output = tmp_path / f"{model}-{ranks}-{tp}-{ep}"
+            run(arguments(bench, output, strategy, f"--parallel.tp={tp}", f"--parallel.ep={ep}", "--eval.limit=5", model=model), ranks=ranks)
+            found.append(rows(output))
+        for other in found[1:]:
+            assert [row["prediction"] for row in other] == [row["prediction"] for row in found[0]]
+            if strategy == "cot":
+                assert [row["resps"] for row in other] == [row["resps"] for row in found[0]]
 
 
 def test_recorded_responses_are_graded_without_a_model(bench, tmp_path):
