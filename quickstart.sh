@@ -14,7 +14,7 @@ readonly osler=build/release/osler
 readonly debian_packages=(
   g++ cmake ninja-build ccache libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev libgtest-dev
   libgmock-dev libsentencepiece-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libzstd-dev zlib1g-dev libssl-dev
-  libicu-dev python3-venv pkg-config git shellcheck iproute2 zstd)
+  libicu-dev python3-venv pkg-config git shellcheck iproute2 zstd strace)
 
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 fail() { printf 'quickstart.sh: %s\n' "$*" >&2; exit 1; }

@@ -14,6 +14,7 @@
 #include <random>
 
 #include "base/log.hpp"
+#include "base/output_place.hpp"
 #include "base/publish.hpp"
 #include "checkpoint/hugging_face.hpp"
 #include "checkpoint/safetensors.hpp"
@@ -36,7 +37,8 @@ constexpr const char* kLock = "/.lock";
 /// A lock on a file in a folder that is being written, for the life of this object; a killed process holds none.
 class FolderLock {
  public:
-  FolderLock(const std::string& folder, int flags) : file_(::open((folder + kLock).c_str(), flags | O_CLOEXEC, 0644)) {
+  FolderLock(const std::string& folder, int flags)
+      : file_(::open((folder + kLock).c_str(), flags | O_CLOEXEC, kFileMode)) {
     is_held_ = file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0;
   }
   ~FolderLock() {
@@ -69,16 +71,23 @@ void remove_abandoned(const fs::path& parent, const std::string& prefix) {
   }
 }
 
+/// The output's name, after what can be known before any work: nothing stands there, and its folder can be written.
+fs::path checked_output(const std::string& path) {
+  fs::path final_name = fs::absolute(path).lexically_normal();
+  if (!final_name.has_filename()) final_name = final_name.parent_path();
+  std::error_code error;
+  if (fs::exists(final_name, error) && !(fs::is_directory(final_name, error) && fs::is_empty(final_name, error)))
+    throw ConfigError("convert.output '", path,
+                      "' exists already and is not an empty folder: choose another or remove it");
+  require_writable_place("convert.output", final_name.parent_path().string());
+  return final_name;
+}
+
 /// Made beside the output under a temporary name, which it gets only when whole; removed when something fails.
 class OutputFolder {
  public:
   explicit OutputFolder(const std::string& path) {
-    fs::path final_name = fs::absolute(path).lexically_normal();
-    if (!final_name.has_filename()) final_name = final_name.parent_path();
-    std::error_code error;
-    if (fs::exists(final_name, error) && !(fs::is_directory(final_name, error) && fs::is_empty(final_name, error)))
-      throw ConfigError("convert.output '", path,
-                        "' exists already and is not an empty folder: choose another or remove it");
+    const fs::path final_name = checked_output(path);
     final_name_ = final_name.string();
     const std::string prefix = ".tmp-" + final_name.filename().string() + "-";
     remove_abandoned(final_name.parent_path(), prefix);
@@ -280,12 +289,15 @@ void export_model(const config::ConvertOptions& options) {
 
 ExitCode convert(comm::World& world, const Arguments& arguments) {
   config::ConvertOptions options;
+  config::FilesOptions files;
   config::Parser parser("convert",
                         "Turns a Hugging Face model directory into a checkpoint, or a checkpoint (or a run) into a "
                         "Hugging Face directory.");
   parser.add(options);
+  parser.add(files);
   config::Action action{};
   comm::agree_after(world.host(), [&] { action = parser.parse(arguments); });
+  set_file_privacy(files.privacy);
   const bool leads = world.host().rank() == 0;
   if (action == config::Action::help || action == config::Action::print_config) {
     if (leads) std::cout << (action == config::Action::help ? parser.help() : parser.print_config()) << std::flush;
@@ -294,6 +306,7 @@ ExitCode convert(comm::World& world, const Arguments& arguments) {
   comm::agree_after(world.host(), [&] {
     if (!leads) return;
     if (!fs::is_directory(options.input)) throw DataError("convert.input '", options.input, "' is not a folder");
+    checked_output(options.output);
     if (action == config::Action::dry_run) {
       const checkpoint::Weights weights(options.input);
       std::cout << weights.directory() << ": " << weights.tensors().size() << " tensors can be converted\n";

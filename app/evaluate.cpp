@@ -6,9 +6,11 @@
 #include <optional>
 
 #include "base/clock.hpp"
+#include "base/folder_owner.hpp"
 #include "base/log.hpp"
-#include "base/publish.hpp"
+#include "base/output_place.hpp"
 #include "base/sha256.hpp"
+#include "base/visibility.hpp"
 #include "checkpoint/weights.hpp"
 #include "comm/mesh_groups.hpp"
 #include "comm/torch_dtype.hpp"
@@ -21,6 +23,7 @@
 #include "evaluation_key.hpp"
 #include "model/model.hpp"
 #include "plan/parameter_specs.hpp"
+#include "train/resume.hpp"
 #include "train/stop.hpp"
 #include "verbs.hpp"
 
@@ -32,6 +35,7 @@ struct EvaluateSpec {
   config::EvalOptions eval;
   config::ParallelOptions parallel;
   config::RunOptions run;
+  config::FilesOptions files;
 };
 
 /// What is to be scored, opened and checked, before any weight is read.
@@ -54,8 +58,9 @@ const std::string* path_of(const std::vector<config::NamedPath>& named, const st
   return nullptr;
 }
 
-void open_model(const EvaluateSpec& spec, int num_ranks, Subject& subject) {
-  subject.weights.emplace(spec.eval.model);
+/// `weights`: what eval.model stands for.
+void open_model(const EvaluateSpec& spec, const std::string& weights, int num_ranks, Subject& subject) {
+  subject.weights.emplace(weights, checkpoint::Verify::sizes);
   subject.config = config::parse_model_config(subject.weights->model_config(), subject.weights->directory());
   config::DataOptions any;  // batches mean nothing here: none may be refused
   any.sequence_length = spec.parallel.tp;
@@ -75,6 +80,7 @@ void open_model(const EvaluateSpec& spec, int num_ranks, Subject& subject) {
 Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
   Subject subject;
   comm::agree_after(world.host(), [&] {
+    if (world.local_rank() == 0) require_writable_place("eval.output", spec.eval.output);
     subject.tasks = eval::load_tasks(spec.eval);
     for (const eval::Task& task : subject.tasks) {
       const std::string* report = path_of(spec.eval.contamination, task.name);
@@ -82,9 +88,10 @@ Subject open_subject(const EvaluateSpec& spec, comm::World& world) {
       if (!spec.eval.responses.empty() && path_of(spec.eval.responses, task.name) == nullptr)
         throw ConfigError("eval.responses: no samples file for ", task.name, "; name it as ", task.name, ":PATH");
     }
-    if (spec.eval.responses.empty()) open_model(spec, world.host().size(), subject);
-    if (world.host().rank() == 0) require_writable_directory(spec.eval.output);
   });
+  if (!spec.eval.responses.empty()) return subject;
+  const std::string weights = checkpoint::find_weights(world.host(), spec.eval.model, checkpoint::Verify::sums);
+  comm::agree_after(world.host(), [&] { open_model(spec, weights, world.host().size(), subject); });
   return subject;
 }
 
@@ -177,9 +184,25 @@ void write(const EvaluateSpec& spec, const Subject& subject, eval::TaskResults r
   });
 }
 
+/// A folder used twice by mistake would cost an evaluation: what becomes of it is said before any work.
+void tell_replaced(const EvaluateSpec& spec, const eval::RunIdentity& identity, comm::World& world) {
+  if (world.host().rank() != 0) return;
+  const std::optional<eval::Finished> there = eval::finished_evaluation(spec.eval.output);
+  if (!there || there->evaluation_key == identity.evaluation_key) return;
+  std::string changes;
+  for (const std::string& line : train::differences(there->config, identity.config)) changes += "\n  " + line;
+  if (there->checkpoint != identity.checkpoint)
+    changes += text_of("\n  model: ", there->checkpoint, " -> ", identity.checkpoint);
+  log::warning("eval.output = ", spec.eval.output, ": this run replaces the finished evaluation that is there",
+               changes.empty() ? " (of other files, weights or another build)" : ":", changes);
+}
+
 bool is_finished(const EvaluateSpec& spec, const eval::RunIdentity& identity, comm::World& world) {
   std::int64_t finished = 0;
-  if (world.host().rank() == 0) finished = eval::finished_key(spec.eval.output) == identity.evaluation_key ? 1 : 0;
+  if (world.host().rank() == 0) {
+    const auto there = eval::finished_evaluation(spec.eval.output);
+    finished = there && there->evaluation_key == identity.evaluation_key ? 1 : 0;
+  }
   return world.host().all_reduce_value(finished, comm::ReduceOp::max) > 0;
 }
 
@@ -191,21 +214,30 @@ ExitCode evaluate(comm::World& world, const Arguments& arguments) {
   parser.add(spec.eval);
   parser.add(spec.parallel);
   parser.add(spec.run);
+  parser.add(spec.files);
   config::Action action{};
   comm::agree_after(world.host(), [&] { action = parser.parse(arguments); });
   if (action == config::Action::help) return print_once(world, parser.help()), ExitCode::done;
   if (action == config::Action::print_config) return print_once(world, parser.print_config()), ExitCode::done;
+  set_file_privacy(spec.files.privacy);
+  set_visible_within(spec.files.visible_within_s);
   world.set_threads(spec.run.threads);
 
   const train::StopSignals signals;
   const Stopwatch since_start;
   Subject subject = open_subject(spec, world);
-  if (action == config::Action::dry_run) return print_once(world, summary(spec, subject)), ExitCode::done;
   eval::RunIdentity identity = identify(spec, subject, parser, world);
+  tell_replaced(spec, identity, world);
+  if (action == config::Action::dry_run) return print_once(world, summary(spec, subject)), ExitCode::done;
   if (is_finished(spec, identity, world)) {
     log::info(spec.eval.output, " holds this evaluation already, finished; nothing to do");
     return ExitCode::done;
   }
+  std::unique_ptr<FolderOwner> owner;  // of rank 0
+  comm::agree_after(world.host(), [&] {
+    if (world.host().rank() == 0)
+      owner = std::make_unique<FolderOwner>("eval.output", spec.eval.output, spec.files.owner_silence_s);
+  });
   const std::string journal = spec.eval.output + "/journal-" + identity.evaluation_key.substr(0, 16);
   try {
     eval::TaskResults results =

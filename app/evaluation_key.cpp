@@ -28,13 +28,15 @@ std::string fingerprint_of_weights(const std::string& folder) {
   return sha256_hex(text);
 }
 
-/// Without the lines that change where results go and not what they are.
+/// Without the lines that say where and how results are written and not what they are.
 std::string configuration_that_counts(const std::string& ini) {
   std::string text;
+  bool in_files = false;
   for (std::size_t begin = 0; begin < ini.size();) {
     const std::size_t end = std::min(ini.find('\n', begin), ini.size());
     const std::string line = ini.substr(begin, end - begin);
-    if (!line.starts_with("output =") && !line.starts_with("threads =")) text += line + "\n";
+    if (line.starts_with("[")) in_files = line == "[files]";
+    if (!in_files && !line.starts_with("output =") && !line.starts_with("threads =")) text += line + "\n";
     begin = end + 1;
   }
   return text;

@@ -26,7 +26,7 @@ constexpr const char* kUsage =
 
 PATH: a folder of token shards, a checkpoint, a run, a Hugging Face model directory or an evaluation's folder, or a file
 of one of them (.h5, .json, .jsonl, .csv). --verify reads everything and checks every sum; it exits with 4 for a damaged
-checkpoint and 3 for a damaged shard or model.
+checkpoint and 3 for a damaged shard, model or evaluation.
 
 A B: compares two checkpoints, runs (of each the newest checkpoint) or Hugging Face model directories tensor by tensor,
 whatever layout wrote them, and the run state of two checkpoints. Equal means bit for bit. Prints what differs: the
@@ -176,8 +176,7 @@ void inspect_folder(const std::string& path, Depth depth) {
   if (fs::exists(path + "/config.json")) return inspect_hugging_face(path, depth);
   if (holds(path + "/checkpoints")) return inspect_run(path, path + "/checkpoints", depth);
   if (holds(path)) return inspect_run(path, path, depth);
-  if (fs::exists(path + "/scores.csv")) return inspect_csv(path + "/scores.csv");
-  if (fs::exists(path + "/results.json")) return inspect_results(path + "/results.json");
+  if (fs::exists(path + "/results.json") || fs::exists(path + "/scores.csv")) return inspect_evaluation(path, depth);
   if (holds_token_shards(path)) return inspect_token_folder(path, depth);
   throw DataError("'", path,
                   "' holds nothing that is known here: no checkpoint, no config.json, no results, no token shards");
@@ -198,7 +197,7 @@ void inspect_file(const std::string& path, Depth depth) {
   else if (extension == ".jsonl")
     inspect_json_lines(path);
   else if (extension == ".json")
-    inspect_results(path);
+    inspect_results(path, depth);
   else if (extension == ".safetensors")
     throw DataError("'", path, "': give the model's folder");
   else

@@ -26,7 +26,8 @@ void compare(const std::string& a, const std::string& b, Depth depth, Equality e
 // Tables (inspect_tables.cpp)
 void inspect_hdf5(const std::string& path, Depth depth);  ///< a shard, or its datasets
 void inspect_csv(const std::string& path);
-void inspect_results(const std::string& path);
+void inspect_results(const std::string& path, Depth depth);
+void inspect_evaluation(const std::string& folder, Depth depth);  ///< its table; sums of all its files
 void inspect_json_lines(const std::string& path);
 
 }  // namespace osler::app

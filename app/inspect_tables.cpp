@@ -1,12 +1,15 @@
 // Tables and other files of rows for `osler inspect`: scores, results, samples, metrics.
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/publish.hpp"
+#include "base/seal.hpp"
 #include "eval/csv.hpp"
+#include "eval/result_sums.hpp"
 #include "inspect.hpp"
 #include "model_tensors.hpp"
 #include "store/hdf5_file.hpp"
@@ -36,6 +39,8 @@ Json parse_or_refuse(const std::string& text, const std::string& where) {
 }  // namespace
 
 void inspect_hdf5(const std::string& path, Depth depth) {
+  if (depth == Depth::verify && check_seal(path) == Seal::wrong)
+    throw DataError("'", path, "': the SHA-256 of the file is not the one in its last line; make it again");
   const store::ReadFile file(path);
   if (file.contains("tokens") && file.contains("doc_offsets")) return inspect_shard(path, depth);
   std::cout << "HDF5 file " << path << "\n";
@@ -63,7 +68,8 @@ void inspect_csv(const std::string& path) {
   std::cout << "table " << path << ", " << rows.size() - 1 << " rows\n\n" << table.text();
 }
 
-void inspect_results(const std::string& path) {
+void inspect_results(const std::string& path, Depth depth) {
+  if (depth == Depth::verify) eval::verify_results(std::filesystem::absolute(path).parent_path().string());
   const Json json = parse_or_refuse(read_file(path), "'" + path + "'");
   if (!json.is_object() || !json.contains("results") || !json["results"].is_object())
     throw DataError("'", path, "' holds no 'results': not an evaluation's results file");
@@ -79,6 +85,16 @@ void inspect_results(const std::string& path) {
     }
   }
   std::cout << "evaluation results " << path << "\n\n" << table.text();
+}
+
+void inspect_evaluation(const std::string& folder, Depth depth) {
+  const std::string table = folder + "/scores.csv";
+  if (depth == Depth::verify) eval::verify_results(folder);
+  if (std::filesystem::exists(table))
+    inspect_csv(table);
+  else
+    inspect_results(folder + "/results.json", Depth::contents);
+  if (depth == Depth::verify) std::cout << "verified: every file has the SHA-256 of results.json\n";
 }
 
 void inspect_json_lines(const std::string& path) {

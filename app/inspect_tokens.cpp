@@ -49,8 +49,8 @@ std::map<std::string, Totals> list_shards(const std::string& folder, Depth depth
   for (const std::string& file : shard_files(folder)) {
     const std::string name = fs::path(file).lexically_relative(folder).string();
     try {
+      if (depth == Depth::verify) data::verify_shard(file);
       const data::TokenShard shard(file);
-      if (depth == Depth::verify) shard.verify();
       const data::ShardInfo& info = shard.info();
       totals[info.source].add({1, info.num_documents, info.num_tokens});
       table.add({name, info.source, grouped(info.num_documents), grouped(info.num_tokens),
@@ -134,6 +134,7 @@ std::map<std::string, Totals> print_report(const std::string& path) {
 }  // namespace
 
 void inspect_shard(const std::string& path, Depth depth) {
+  if (depth == Depth::verify) data::verify_shard(path);
   const data::TokenShard shard(path);
   const data::ShardInfo& info = shard.info();
   const std::uint64_t* offsets = shard.document_offsets();
@@ -160,10 +161,9 @@ void inspect_shard(const std::string& path, Depth depth) {
     for (const auto& [reason, count] : info.dropped) table.add({reason, grouped(count)});
     std::cout << "\n" << table.text();
   }
-  if (depth == Depth::contents) return;
-  std::cout << std::flush;
-  shard.verify();
-  std::cout << "verified: every id is below vocab_size, offsets rise, the content has its SHA-256\n";
+  if (depth == Depth::verify)
+    std::cout << "verified: every id is below vocab_size, offsets rise, "
+              << (info.is_sealed ? "the whole file has its SHA-256\n" : "the content has its SHA-256\n");
 }
 
 bool holds_token_shards(const std::string& folder) {

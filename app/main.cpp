@@ -128,7 +128,9 @@ ExitCode run(int& argc, char**& argv) {
 }  // namespace osler::app
 
 int main(int argc, char** argv) {
-  const rlimit no_core{0, 0};  // core files would hold clinical text
+  // Core files would hold clinical text. 1 and not 0: no file is that short, and a handler that the kernel pipes cores
+  // to is not asked either (with 0 it would be).
+  const rlimit no_core{1, 1};
   setrlimit(RLIMIT_CORE, &no_core);
   return static_cast<int>(osler::app::run(argc, argv));
 }

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/folder_owner.hpp"
 #include "base/log.hpp"
+#include "base/output_place.hpp"
 #include "base/sha256.hpp"
 #include "config/parser.hpp"
 #include "data/corpus.hpp"
@@ -314,8 +316,11 @@ std::string fingerprint_of(const data::Corpus& corpus, const std::vector<data::B
 
 /// *Collective.*
 ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const config::TokenizeOptions& options,
-                      bool dry_run) {
+                      const config::FilesOptions& files, bool dry_run) {
   Stopwatch watch;
+  comm::agree_after(group, [&] {
+    if (group.rank() == 0) require_writable_place("tokenize.output", options.output);
+  });
   const data::Corpus corpus = list_for_all(group, options.input);
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::vector<data::Benchmark> benchmarks;
@@ -330,9 +335,15 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
   const std::string inputs_sha256 = fingerprint_of(corpus, benchmarks);
   TokenizeOutput output(options.output, names_of(corpus));
   std::int64_t complete = 0;
+  std::unique_ptr<FolderOwner> owner;  // of rank 0: what a killed run left is removed, not what a living one writes
   comm::agree_after(group, [&] {
+    if (group.rank() == 0 && !dry_run)
+      owner = std::make_unique<FolderOwner>("tokenize.output", options.output, files.owner_silence_s);
     if (group.rank() == 0)
-      complete = output.begin(parser.config_hash(), inputs_sha256) == TokenizeOutput::State::complete ? 1 : 0;
+      complete =
+          output.begin(parser.config_hash(), inputs_sha256, parser.resolved_ini()) == TokenizeOutput::State::complete
+              ? 1
+              : 0;
   });
   if (group.all_reduce_value(complete, comm::ReduceOp::max) != 0) {
     log::info(options.output, " is complete already: nothing to do");
@@ -367,15 +378,18 @@ ExitCode run_tokenize(comm::Group& group, const config::Parser& parser, const co
 
 ExitCode tokenize(comm::World& world, const Arguments& arguments) {
   config::TokenizeOptions options;
+  config::FilesOptions files;
   config::Parser parser("tokenize", "raw corpora to token shards");
   parser.add(options);
+  parser.add(files);
   const config::Action action = parser.parse(arguments);
+  set_file_privacy(files.privacy);
   if (action == config::Action::help || action == config::Action::print_config) {
     if (world.host().rank() == 0) std::cout << (action == config::Action::help ? parser.help() : parser.print_config());
     return ExitCode::done;
   }
   require_usable(options);
-  return run_tokenize(world.host(), parser, options, action == config::Action::dry_run);
+  return run_tokenize(world.host(), parser, options, files, action == config::Action::dry_run);
 }
 
 }  // namespace osler::app

@@ -10,8 +10,10 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/folder_owner.hpp"
 #include "base/log.hpp"
 #include "base/publish.hpp"
+#include "train/resume.hpp"
 
 namespace osler::app {
 namespace {
@@ -65,14 +67,15 @@ void TokenizeOutput::refuse_foreign_files(const std::string& config_hash) const 
     // A run killed while it moved its sources into place has left some of them here.
     const bool ours = !owner.empty() &&
                       (std::find(sources_.begin(), sources_.end(), name) != sources_.end() || is_beside_sources(name));
-    if (name != kPartial && !ours) {
+    if (name != kPartial && name != FolderOwner::kFileName && !ours) {
       throw DataError("tokenize.output ", folder_, " is not empty ('", name,
                       "') and holds no finished run with this config; name another folder");
     }
   }
 }
 
-TokenizeOutput::State TokenizeOutput::begin(const std::string& config_hash, const std::string& inputs_sha256) {
+TokenizeOutput::State TokenizeOutput::begin(const std::string& config_hash, const std::string& inputs_sha256,
+                                            const std::string& config) {
   std::error_code failure;
   if (!fs::exists(folder_, failure)) return State::empty;
   if (!fs::is_directory(folder_, failure)) throw StorageError("tokenize.output ", folder_, " is not a folder");
@@ -81,8 +84,11 @@ TokenizeOutput::State TokenizeOutput::begin(const std::string& config_hash, cons
     if (!report.is_object())
       throw DataError(report_path(), " is damaged; remove ", folder_, " or name another tokenize.output");
     if (text_field(report, "config_hash") != config_hash) {
-      throw DataError(folder_, " holds the finished run of another config (", report_path(),
-                      "); name another tokenize.output");
+      std::string changes;
+      for (const std::string& line : train::differences(text_field(report, "config"), config))
+        if (!line.starts_with("files.")) changes += "\n  " + line;
+      throw DataError(folder_, " holds the finished run of another config (", report_path(), "):", changes,
+                      "\nname another tokenize.output");
     }
     if (text_field(report, "inputs_sha256") != inputs_sha256) {
       throw DataError(folder_,
@@ -108,7 +114,7 @@ void TokenizeOutput::create(const std::string& config_hash) {
 }
 
 void TokenizeOutput::mark_failed() const noexcept {
-  const int fd = open((fs::path(partial_) / kFailed).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = open((fs::path(partial_) / kFailed).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, kFileMode);
   if (fd >= 0) close(fd);
 }
 

@@ -17,8 +17,8 @@ class TokenizeOutput {
 
   /// complete: an earlier run with the same config and inputs has finished here. Otherwise removes what a killed run
   /// with the same config left. Changes nothing on disk beyond that. Throws DataError when anything else stands in the
-  /// folder.
-  State begin(const std::string& config_hash, const std::string& inputs_sha256);
+  /// folder; of a finished run with another `config` (resolved INI) it shows what differs.
+  State begin(const std::string& config_hash, const std::string& inputs_sha256, const std::string& config);
   /// Makes the hidden folder and one folder per source in it. Throws StorageError.
   void create(const std::string& config_hash);
   /// Where the shards of a source are written.

@@ -8,6 +8,7 @@
 #include "plan/forecast.hpp"
 #include "train/inputs.hpp"
 #include "train/run_directory.hpp"
+#include "train/start_checks.hpp"
 #include "train/stop.hpp"
 #include "train/trainer.hpp"
 
@@ -79,6 +80,7 @@ void add_sections(config::Parser& parser, train::RunSpec& spec) {
   parser.add(spec.router);
   if (spec.stage == train::Stage::finetune) parser.add(spec.neftune);
   parser.add(spec.checkpoint);
+  parser.add(spec.files);
   parser.add(spec.cluster);
 }
 
@@ -93,6 +95,7 @@ ExitCode run_training(config::Parser& parser, train::RunSpec spec, comm::World& 
   if (action == config::Action::print_config) return print_once(world, parser.print_config()), ExitCode::done;
   spec.resolved_ini = parser.resolved_ini();
   spec.program_version = version_text();
+  set_file_privacy(spec.files.privacy);
   world.set_threads(spec.run.threads);
   world.watch_peers(spec.run.peer_timeout_s);
 
@@ -104,6 +107,7 @@ ExitCode run_training(config::Parser& parser, train::RunSpec spec, comm::World& 
   const train::StopSignals signals;
   train::Inputs inputs = train::open_inputs(spec, world);
   if (spec.stage == train::Stage::finetune) prepare_finetuning(spec, inputs);
+  train::check_space(spec, inputs, world);
   if (action == config::Action::dry_run) return print_once(world, summary(spec, inputs)), ExitCode::done;
   return train::Trainer(spec, std::move(inputs), world, signals).run();
 }

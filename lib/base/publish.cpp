@@ -49,7 +49,7 @@ std::string advice_for(int code) {
 
 class File {
  public:
-  File(std::string path, int flags, const std::string& what, mode_t mode = 0644)
+  File(std::string path, int flags, const std::string& what, mode_t mode = kFileMode)
       : path_(std::move(path)), descriptor_(::open(path_.c_str(), flags | O_CLOEXEC, mode)) {
     if (descriptor_ < 0) fail(what, path_, errno);
   }
@@ -67,6 +67,10 @@ class File {
       if (count < 0) fail("write", path_, errno);
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
+  }
+  /// A file that stood there keeps its mode when it is opened: one that all could read must not get private text.
+  void narrow_to(mode_t mode) {
+    if ((status().st_mode & 07777 & ~mode) != 0 && ::fchmod(descriptor_, mode) != 0) fail("chmod", path_, errno);
   }
   void sync() {
     if (::fsync(descriptor_) != 0) fail("fsync", path_, errno);
@@ -106,9 +110,10 @@ void make_directories(const std::string& path) {
   if (!std::filesystem::is_directory(path, error)) fail("create the folder", path, error ? error.value() : ENOTDIR);
 }
 
-std::string write_file_synced(const std::string& path, std::span<const std::byte> bytes) {
-  File file(path, O_WRONLY | O_CREAT | O_TRUNC, "create");
+std::string write_file_synced(const std::string& path, std::span<const std::byte> bytes, mode_t mode) {
+  File file(path, O_WRONLY | O_CREAT | O_TRUNC, "create", mode);
   try {
+    file.narrow_to(mode);
     Sha256 sum;
     for (std::size_t begin = 0; begin < bytes.size(); begin += kChunkBytes) {
       const auto chunk = bytes.subspan(begin, std::min(kChunkBytes, bytes.size() - begin));
@@ -128,9 +133,9 @@ std::string write_file_synced(const std::string& path, std::span<const std::byte
   }
 }
 
-void publish_file(const std::string& path, std::string_view text) {
+void publish_file(const std::string& path, std::string_view text, mode_t mode) {
   const std::string temporary = path + ".tmp";  // one fixed name: what a killed run left is overwritten by the next
-  write_file_synced(temporary, std::as_bytes(std::span(text)));
+  write_file_synced(temporary, std::as_bytes(std::span(text)), mode);
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int code = errno;
     ::unlink(temporary.c_str());

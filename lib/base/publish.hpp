@@ -8,14 +8,17 @@
 #include <string>
 #include <string_view>
 
+#include "base/file_mode.hpp"
+
 namespace osler {
 
-/// Creates `path` and its missing parents (mode 0755 less umask).
+/// Creates `path` and its missing parents (mode 0777 less umask).
 void make_directories(const std::string& path);
-/// Writes all bytes to a new file, fsyncs, closes and checks the size on disk. Returns its SHA-256.
-std::string write_file_synced(const std::string& path, std::span<const std::byte> bytes);
+/// Writes all bytes to a new file, fsyncs, closes and checks the size on disk. Returns its SHA-256. `mode` is
+/// text_file_mode() for whatever holds text of documents, questions or answers.
+std::string write_file_synced(const std::string& path, std::span<const std::byte> bytes, mode_t mode = kFileMode);
 /// Writes beside `path` under a temporary name, fsyncs, renames over `path`, fsyncs the folder.
-void publish_file(const std::string& path, std::string_view text);
+void publish_file(const std::string& path, std::string_view text, mode_t mode = kFileMode);
 /// fsync of a folder, so that names created or renamed in it survive a crash.
 void sync_directory(const std::string& path);
 /// rename(2) of a finished folder to its final name, then fsync of the parent.

@@ -10,6 +10,8 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/output_place.hpp"
+#include "base/publish.hpp"
 
 namespace osler::trace {
 namespace {
@@ -87,6 +89,7 @@ void start(const std::string& path, int rank) {
   std::array<char, 32> suffix{};
   std::snprintf(suffix.data(), suffix.size(), ".rank_%05d.json", rank);
   const std::string name = path + suffix.data();
+  make_directories(folder_of(name));
   File& self = file();
   const std::lock_guard lock(self.mutex);
   close(self);

@@ -13,8 +13,8 @@ enum class Lane : int { compute = 0, communication = 1, storage = 2 };
 
 /// Opens PATH.rank_00000.json and records spans from now on: a JSON array of complete events ("ph": "X") with pid =
 /// rank, tid = lane, ts and dur in microseconds since the epoch, so that files of several ranks can be laid side by
-/// side. The array is closed by stop(), or at exit; viewers read one that a killed process left open. Throws
-/// StorageError.
+/// side. Missing folders are made. The array is closed by stop(), or at exit; viewers read one that a killed process
+/// left open. Throws StorageError.
 void start(const std::string& path, int rank);
 void stop();  ///< nothing when none was started
 

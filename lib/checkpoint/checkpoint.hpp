@@ -70,7 +70,8 @@ std::optional<std::string> find_newest(comm::Group& group, const std::string& ro
 /// file on every rank. *Collective.*
 void verify(comm::Group& group, const std::string& directory);
 
-/// One checkpoint directory, opened for reading. Local; construct after find_newest or verify().
+/// One checkpoint directory, opened for reading. Local; construct after find_newest(), verify() or find_weights(): then
+/// every rank can open its files.
 class Reader {
  public:
   explicit Reader(const std::string& directory);  ///< throws CheckpointError naming what is wrong with the manifest
@@ -81,6 +82,7 @@ class Reader {
   /// even). "model/NAME" falls back to "optim/master/NAME". Does not go through libhdf5: the manifest knows the bytes.
   void load(const std::vector<comm::ShardedTensor>& into) const;
   std::vector<std::string> tokenizer_files() const;  ///< absolute paths
+  std::vector<std::string> files() const;            ///< paths of the manifest and all that it lists
   void verify() const;                               ///< every sum; throws CheckpointError naming the file
 
  private:

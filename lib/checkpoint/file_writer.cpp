@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/file_mode.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -20,7 +21,7 @@ constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 }  // namespace
 
 FileWriter::FileWriter(const std::string& path) : path_(path) {
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode);
   if (descriptor_ < 0) fail("create");
 }
 

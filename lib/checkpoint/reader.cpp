@@ -81,6 +81,12 @@ std::vector<std::string> Reader::tokenizer_files() const {
   return paths;
 }
 
+std::vector<std::string> Reader::files() const {
+  std::vector<std::string> paths{impl_->directory + "/" + kManifestName};
+  for (const FileEntry& file : impl_->manifest.files) paths.push_back(impl_->directory + "/" + file.name);
+  return paths;
+}
+
 void Reader::verify() const {
   const std::vector<std::string> damage = find_damage(impl_->directory, impl_->manifest, 0, 1);
   if (!damage.empty()) throw CheckpointError("checkpoint '", impl_->directory, "' is damaged: ", damage.front());

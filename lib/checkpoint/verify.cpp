@@ -12,6 +12,7 @@
 #include "base/sha256.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/directory.hpp"
+#include "comm/rank_0_view.hpp"
 
 namespace osler::checkpoint {
 namespace {
@@ -46,6 +47,7 @@ Manifest share_manifest(comm::Group& group, const std::string& directory, std::s
     if (group.rank() != 0) return;
     try {
       manifest = read_manifest(directory);
+      check_sizes(directory, manifest);
       text = manifest_text(manifest);
     } catch (const UnknownFormat&) {
       throw;  // not damaged: the user has another release
@@ -59,21 +61,6 @@ Manifest share_manifest(comm::Group& group, const std::string& directory, std::s
   return manifest;
 }
 
-/// The first damaged file, by rank; empty when the checkpoint is sound. *Collective.*
-std::string shared_verdict(comm::Group& group, const std::string& directory) {
-  std::string damage;
-  const Manifest manifest = share_manifest(group, directory, damage);
-  if (!damage.empty()) return damage;
-  std::string mine;
-  comm::agree_after(group, [&] {
-    const std::vector<std::string> found = find_damage(directory, manifest, group.rank(), group.size());
-    if (!found.empty()) mine = found.front();
-  });
-  for (const std::string& line : group.all_gather_bytes(mine))
-    if (!line.empty()) return line;
-  return "";
-}
-
 std::string set_aside_or_stay(const std::string& root, std::int64_t step) {
   try {
     return "; set aside as '" + set_aside(root, step) + "'";
@@ -83,6 +70,23 @@ std::string set_aside_or_stay(const std::string& root, std::int64_t step) {
 }
 
 }  // namespace
+
+std::string shared_verdict(comm::Group& group, const std::string& directory) {
+  std::string damage;
+  const Manifest manifest = share_manifest(group, directory, damage);
+  if (!damage.empty()) return damage;
+  std::vector<std::string> paths{directory + "/" + kManifestName};
+  for (const FileEntry& file : manifest.files) paths.push_back(directory + "/" + file.name);
+  comm::wait_for_files(group, paths);
+  std::string mine;
+  comm::agree_after(group, [&] {
+    const std::vector<std::string> found = find_damage(directory, manifest, group.rank(), group.size());
+    if (!found.empty()) mine = found.front();
+  });
+  for (const std::string& line : group.all_gather_bytes(mine))
+    if (!line.empty()) return line;
+  return "";
+}
 
 void check_sizes(const std::string& directory, const Manifest& manifest) {
   for (const FileEntry& file : manifest.files) {

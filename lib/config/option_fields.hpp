@@ -19,6 +19,7 @@ std::vector<Field> fields_of(RouterOptions& options);
 std::vector<Field> fields_of(NeftuneOptions& options);
 std::vector<Field> fields_of(CheckpointOptions& options);
 std::vector<Field> fields_of(EvalOptions& options);
+std::vector<Field> fields_of(FilesOptions& options);
 std::vector<Field> fields_of(ClusterOptions& options);
 std::vector<Field> fields_of(PlanOptions& options);
 std::vector<Field> fields_of(StudyOptions& options);
@@ -36,6 +37,7 @@ struct EveryOption {
   NeftuneOptions neftune;
   CheckpointOptions checkpoint;
   EvalOptions eval;
+  FilesOptions files;
   ClusterOptions cluster;
   PlanOptions plan;
   StudyOptions study;

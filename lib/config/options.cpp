@@ -36,6 +36,8 @@ constexpr std::array<Choice<DecontaminateAction>, 2> kDecontaminateActions{
     {{"remove", DecontaminateAction::remove}, {"report", DecontaminateAction::report}}};
 constexpr std::array<Choice<Identifiers>, 3> kIdentifiers{
     {{"off", Identifiers::off}, {"count", Identifiers::count}, {"mask", Identifiers::mask}}};
+constexpr std::array<Choice<Privacy>, 3> kPrivacies{
+    {{"none", Privacy::none}, {"text", Privacy::text}, {"all", Privacy::all}}};
 
 template <class Choices, class Enum>
 std::string_view name_in(const Choices& choices, Enum value) {
@@ -91,6 +93,9 @@ std::string_view name_of(DecontaminateAction value) {
 }
 std::string_view name_of(Identifiers value) {
   return name_in(kIdentifiers, value);
+}
+std::string_view name_of(Privacy value) {
+  return name_in(kPrivacies, value);
 }
 
 std::vector<Field> fields_of(TokenizeOptions& o) {
@@ -151,6 +156,8 @@ std::vector<Field> fields_of(RunOptions& o) {
   f.real("peer_timeout_s", o.peer_timeout_s, above(0), "s",
          "a collective in which nothing moves for so long ends the job with code 7");
   f.path("trace", o.trace, "write what ran when to PATH.rank_00000.json, ... (Chrome trace); empty: none");
+  f.flag("accept_changed_data", o.accept_changed_data,
+         "go on from a checkpoint although the data or their order are others now, and record it");
   return f.take();
 }
 
@@ -295,6 +302,19 @@ bool EvalOptions::answers_by_generation() const {
   return strategy != Strategy::zero_shot && strategy != Strategy::few_shot;
 }
 
+std::vector<Field> fields_of(FilesOptions& o) {
+  FieldList f("files");
+  f.choice("private", o.privacy, all(kPrivacies),
+           "whose files are that hold text (shards, samples, journals) or all of them: only the owner's; none: as the "
+           "umask says");
+  f.real("visible_within_s", o.visible_within_s, at_least(0.0), "s",
+         "that a file which rank 0 sees may take to show on another node of a network file system");
+  f.real("owner_silence_s", o.owner_silence_s, at_least(1.0), "s",
+         "after which a job on another node that gave no sign counts as dead, and its run.dir may be taken over");
+  f.flag("check_space", o.check_space, "refuse to start where not one checkpoint fits; off: only warn");
+  return f.take();
+}
+
 std::vector<Field> fields_of(ClusterOptions& o) {
   FieldList f("cluster");
   f.one_of("gpu", o.gpu, {"h100", "h200", "a100", "cpu"}, "kind of device, for forecasts and mfu");
@@ -360,7 +380,8 @@ std::vector<Field> EveryOption::fields() {
     for (Field& field : fields_of(options)) all_fields.push_back(std::move(field));
   };
   append(tokenize), append(convert), append(run), append(model), append(data), append(parallel);
-  append(optim), append(router), append(neftune), append(checkpoint), append(eval), append(cluster), append(plan);
+  append(optim), append(router), append(neftune), append(checkpoint), append(eval), append(files), append(cluster),
+      append(plan);
   append(study);
   return all_fields;
 }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_mode.hpp"
+
 namespace osler::config {
 
 enum class Precision { fp64, fp32, bf16 };
@@ -23,6 +25,7 @@ enum class AnswerBy { strategy, likelihood, generation };
 enum class BadRecords { skip, stop };
 enum class DecontaminateAction { remove, report };
 enum class Identifiers { off, count, mask };
+using Privacy = FilePrivacy;
 
 /// The name of a value as the config file spells it ("bf16", "zero-shot").
 std::string_view name_of(Precision value);
@@ -38,6 +41,7 @@ std::string_view name_of(AnswerBy value);
 std::string_view name_of(BadRecords value);
 std::string_view name_of(DecontaminateAction value);
 std::string_view name_of(Identifiers value);
+std::string_view name_of(Privacy value);
 
 /// SOURCE:PATH or NAME:PATH; where a name may be left out it is empty then
 struct NamedPath {
@@ -87,6 +91,7 @@ struct RunOptions {
   int threads = 0;       // 0 = OMP_NUM_THREADS, else cores / local ranks
   double peer_timeout_s = 600;
   std::string trace;  // "" = none
+  bool accept_changed_data = false;
 };
 
 struct ModelOptions {
@@ -176,6 +181,14 @@ struct EvalOptions {
 
   std::int64_t num_shots() const;      ///< shots, or the strategy's own number
   bool answers_by_generation() const;  ///< else by log-likelihood
+};
+
+/// How files are written and waited for; nothing here changes what is in them.
+struct FilesOptions {
+  Privacy privacy = Privacy::text;  // key files.private
+  double visible_within_s = 90;
+  double owner_silence_s = 60;
+  bool check_space = true;
 };
 
 struct ClusterOptions {

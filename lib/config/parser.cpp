@@ -166,6 +166,9 @@ void Parser::add(CheckpointOptions& options) {
 void Parser::add(EvalOptions& options) {
   impl_->add(*(impl_->bound.eval = &options, &options));
 }
+void Parser::add(FilesOptions& options) {
+  impl_->add(*(impl_->bound.files = &options, &options));
+}
 void Parser::add(ClusterOptions& options) {
   impl_->add(*(impl_->bound.cluster = &options, &options));
 }
@@ -221,7 +224,9 @@ std::string Parser::resolved_ini() const {
 }
 
 std::string Parser::config_hash() const {
-  return sha256_hex(resolved_ini());
+  std::vector<Field> counted = impl_->fields;
+  std::erase_if(counted, [](const Field& field) { return field.section() == "files"; });
+  return sha256_hex(ini_text(counted, nullptr));
 }
 
 }  // namespace osler::config

@@ -28,6 +28,7 @@ class Parser {
   void add(NeftuneOptions& options);
   void add(CheckpointOptions& options);
   void add(EvalOptions& options);
+  void add(FilesOptions& options);
   void add(ClusterOptions& options);
   void add(PlanOptions& options);
   void add(StudyOptions& options);
@@ -40,7 +41,7 @@ class Parser {
   std::string help() const;          ///< grouped by section, with default, bound and unit
   std::string print_config() const;  ///< resolved INI, each value with its origin as a comment
   std::string resolved_ini() const;  ///< the same without origins: what checkpoints and tables store
-  std::string config_hash() const;   ///< SHA-256 of resolved_ini()
+  std::string config_hash() const;   ///< SHA-256 of resolved_ini() without [files]: of what makes results
 
  private:
   struct Impl;

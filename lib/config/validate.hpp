@@ -21,6 +21,7 @@ struct BoundOptions {
   const NeftuneOptions* neftune = nullptr;
   const CheckpointOptions* checkpoint = nullptr;
   const EvalOptions* eval = nullptr;
+  const FilesOptions* files = nullptr;
   const ClusterOptions* cluster = nullptr;
   const PlanOptions* plan = nullptr;
   const StudyOptions* study = nullptr;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "base/seal.hpp"
 #include "base/sha256.hpp"
 #include "data/mapped_file.hpp"
 #include "store/hdf5_file.hpp"
@@ -52,6 +53,7 @@ ShardInfo read_info(const store::ReadFile& file) {
     info.decontaminated_against = attribute<std::string>(file, "decontaminated_against");
   if (file.attributes().contains("identifiers_masked"))
     info.identifiers_masked = attribute<std::int64_t>(file, "identifiers_masked") != 0;
+  info.is_sealed = file.attributes().contains("sealed");
   const std::string prefix = "drop_";
   for (const auto& [name, value] : file.attributes()) {
     if (name.starts_with(prefix) && std::holds_alternative<std::int64_t>(value)) {
@@ -100,6 +102,8 @@ struct TokenShard::Impl {
     if (info.bos_id < -1 || info.bos_id >= info.vocab_size || info.eos_id < -1 || info.eos_id >= info.vocab_size) {
       refuse(path, "bos_id or eos_id is outside the vocabulary");
     }
+    if (info.is_sealed && !ends_with_seal({map.data(), map.size()}))
+      refuse(path, "its last line, with the SHA-256 of the file, is cut off or damaged");
     narrow = info.vocab_size <= 65536;
     tokens = place_of(file, map, "tokens", narrow ? DType::u16 : DType::u32, info.num_tokens);
     place_offsets(place_of(file, map, "doc_offsets", DType::u64, info.num_documents + 1));
@@ -167,6 +171,12 @@ void TokenShard::copy_tokens(std::int64_t begin, std::int64_t count, std::int64_
     out[i] = impl_->token(begin + i);
     impl_->check_id(out[i], begin + i);
   }
+}
+
+void verify_shard(const std::string& path) {
+  const Seal seal = check_seal(path);
+  if (seal == Seal::wrong) refuse(path, "the SHA-256 of the file is not the one in its last line");
+  TokenShard(path).verify();
 }
 
 void TokenShard::verify() const {

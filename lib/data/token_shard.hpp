@@ -24,6 +24,7 @@ struct ShardInfo {
   std::string content_sha256;          ///< of tokens, offsets and mask as stored; set by TokenShardWriter::finish()
   std::string decontaminated_against;  ///< NAME:SHA-256 of benchmark files, blanks between them; empty: none
   bool identifiers_masked = false;
+  bool is_sealed = false;  ///< the file ends with its sum (base/seal.hpp); not so in those of older releases
 };
 
 inline constexpr std::int64_t kShardFormatVersion = 1;
@@ -47,6 +48,10 @@ class TokenShardWriter {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// The whole file's sum, before libhdf5 sees it, then TokenShard::verify(). Throws DataError naming the file and what
+/// is wrong.
+void verify_shard(const std::string& path);
 
 /// An open shard. Throws DataError naming the file when it is not one of ours, truncated or inconsistent.
 class TokenShard {

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/publish.hpp"
+#include "base/seal.hpp"
 #include "base/sha256.hpp"
 #include "data/token_shard.hpp"
 #include "store/hdf5_file.hpp"
@@ -46,6 +47,7 @@ struct TokenShardWriter::Impl {
     result["eos_id"] = info.eos_id;
     result["num_documents"] = info.num_documents;
     result["num_tokens"] = info.num_tokens;
+    result["sealed"] = std::int64_t{1};
     if (is_masked()) {
       result["template"] = info.chat_template;
       result["num_supervised"] = info.num_supervised;
@@ -86,7 +88,7 @@ void TokenShardWriter::add_document(const std::vector<int>& ids, const std::vect
 }
 
 std::int64_t TokenShardWriter::num_tokens() const {
-  return static_cast<std::int64_t>(impl_->num_tokens());
+  return impl_->finished ? impl_->info.num_tokens : static_cast<std::int64_t>(impl_->num_tokens());
 }
 
 std::int64_t TokenShardWriter::num_supervised() const {
@@ -96,9 +98,9 @@ std::int64_t TokenShardWriter::num_supervised() const {
 void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped) {
   Impl& self = *impl_;
   OSLER_CHECK(!self.finished, self.path);
-  self.finished = true;
   self.info.dropped = dropped;
   self.info.num_tokens = num_tokens();
+  self.finished = true;
   self.info.num_documents = static_cast<std::int64_t>(self.offsets.size()) - 1;
   Sha256 sum;
   sum.update(self.tokens());
@@ -118,7 +120,15 @@ void TokenShardWriter::finish(const std::map<std::string, std::int64_t>& dropped
   place("tokens", self.tokens());
   place("doc_offsets", bytes_of(self.offsets));
   if (self.is_masked()) place("loss_mask", bytes_of(self.mask));
-  write_file_synced(self.path, image.bytes());
+  self.tokens_u16 = {};
+  self.tokens_u32 = {};
+  std::vector<std::byte> file(image.bytes().begin(), image.bytes().end());
+  Sha256 whole;
+  whole.update(file);
+  const std::string seal = seal_of(whole.hex());
+  const auto seal_bytes = std::as_bytes(std::span(seal));
+  file.insert(file.end(), seal_bytes.begin(), seal_bytes.end());
+  write_file_synced(self.path, file, text_file_mode());
 }
 
 }  // namespace osler::data

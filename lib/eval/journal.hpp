@@ -1,5 +1,6 @@
 // Finished work of an evaluation, on disk as it is finished: the same command goes on from here after a kill, on any
-// number of ranks. One file per rank and JSON object per line; a line is whole or, torn by a kill, passed over. Local.
+// number of ranks. One file per rank and JSON object per line, which ends with a sum of itself; a line that was torn by
+// a kill or damaged is passed over, so that its item is asked again. Local.
 #pragma once
 
 #include <string>
@@ -20,7 +21,8 @@ class Journal {
   /// On disk when it returns. Throws StorageError.
   void append(const std::vector<Json>& records);
 
-  /// Every whole line of every rank's file, in no order that matters; empty without a folder.
+  /// Every sound line of every rank's file, without its sum, in no order that matters; empty without a folder. Warns of
+  /// the others, by file and line.
   static std::string read(const std::string& folder);
   /// Its records.
   static std::vector<Json> parse(const std::string& text);

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <iomanip>
-#include <set>
 #include <sstream>
 
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
 #include "eval/json_record.hpp"
 #include "eval/prompt.hpp"
+#include "eval/result_sums.hpp"
 #include "eval/samples_file.hpp"
 #include "eval/scores_table.hpp"
 #include "eval/task_groups.hpp"
@@ -112,7 +112,8 @@ std::string fixed(double value, int digits) {
 
 }  // namespace
 
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores) {
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores,
+                         const std::map<std::string, std::string>& sums) {
   Json results = Json::object();
   Json group_results = Json::object();
   Json subtasks = Json::object();
@@ -159,7 +160,7 @@ std::string results_text(const RunIdentity& identity, const std::vector<Task>& t
     json[key] = nullptr;
   json["total_evaluation_time_seconds"] = fixed(identity.elapsed_s, 3);
   json["osler"] = osler_json(identity);
-  return json.dump(2) + "\n";
+  return with_sums(std::move(json), sums);
 }
 
 void write_result_files(const std::string& folder, const RunIdentity& identity, const std::vector<Task>& tasks,
@@ -170,33 +171,36 @@ void write_result_files(const std::string& folder, const RunIdentity& identity, 
   std::error_code error;
   std::filesystem::remove(results_path, error);
   if (error) throw StorageError("cannot replace ", results_path, ": ", error.message());
-  std::set<std::string> written;
-  for (std::size_t t = 0; t < tasks.size(); ++t) {
-    const std::string name = "samples_" + tasks[t].name + ".jsonl";
-    publish_file(folder + "/" + name, samples_text(tasks[t], scores.tasks[t], identity.options));
-    written.insert(name);
-  }
+  std::map<std::string, std::string> sums;
+  const auto publish = [&](const std::string& name, const std::string& text, mode_t mode) {
+    publish_file(folder + "/" + name, text, mode);
+    sums[name] = sha256_hex(text);
+  };
+  for (std::size_t t = 0; t < tasks.size(); ++t)
+    publish("samples_" + tasks[t].name + ".jsonl", samples_text(tasks[t], scores.tasks[t], identity.options),
+            text_file_mode());
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("samples_") && name.ends_with(".jsonl") && !written.contains(name))
+    if (name.starts_with("samples_") && name.ends_with(".jsonl") && !sums.contains(name))
       std::filesystem::remove(entry.path(), error);
   }
   const std::vector<ScoresColumn> columns = scores_columns(identity, scores);
-  publish_file(folder + "/scores.csv", scores_csv(columns));
-  publish_file(folder + "/scores.h5", scores_hdf5(columns));
-  publish_file(results_path, results_text(identity, tasks, scores));
+  publish("scores.csv", scores_csv(columns), kFileMode);
+  publish("scores.h5", scores_hdf5(columns), kFileMode);
+  publish_file(results_path, results_text(identity, tasks, scores, sums));
 }
 
-std::string finished_key(const std::string& folder) {
+std::optional<Finished> finished_evaluation(const std::string& folder) {
   const std::string path = folder + "/results.json";
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return {};
+  if (!std::filesystem::is_regular_file(path, ignored)) return std::nullopt;
   const Json results = Json::parse(read_file(path), nullptr, false);
-  if (!results.is_object() || !results.contains("osler")) return {};
-  const Json& osler = results["osler"];
-  return osler.is_object() && osler.contains("evaluation_key") && osler["evaluation_key"].is_string()
-             ? osler["evaluation_key"].get<std::string>()
-             : std::string();
+  if (!results.is_object() || !results.contains("osler") || !results["osler"].is_object()) return std::nullopt;
+  const auto text = [&](const char* key) {
+    const auto found = results["osler"].find(key);
+    return found != results["osler"].end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  return Finished{text("evaluation_key"), text("config"), text("checkpoint")};
 }
 
 std::string score_table(const Scores& scores) {

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,10 +48,17 @@ struct Scores {
 void write_result_files(const std::string& folder, const RunIdentity& identity, const std::vector<Task>& tasks,
                         const Scores& scores);
 
-/// The text of results.json, for tests.
-std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores);
-/// The evaluation_key of a finished evaluation's results.json; empty when there is none or it has none.
-std::string finished_key(const std::string& folder);
+/// The text of results.json; `sums` of the files beside it (eval/result_sums.hpp).
+std::string results_text(const RunIdentity& identity, const std::vector<Task>& tasks, const Scores& scores,
+                         const std::map<std::string, std::string>& sums = {});
+/// What a finished evaluation's results.json says of itself; fields that it lacks are empty.
+struct Finished {
+  std::string evaluation_key;
+  std::string config;
+  std::string checkpoint;
+};
+/// nullopt when there is none in the folder, or not one of ours.
+std::optional<Finished> finished_evaluation(const std::string& folder);
 
 /// The aligned table for people: task (and part), metric, value, standard error, interval, n, unparsed.
 std::string score_table(const Scores& scores);

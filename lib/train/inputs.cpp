@@ -3,8 +3,11 @@
 #include "base/error.hpp"
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
+#include "base/visibility.hpp"
+#include "comm/rank_0_view.hpp"
+#include "text/input_files.hpp"
 #include "text/tokenizer.hpp"
-#include "train/run_directory.hpp"
+#include "train/start_checks.hpp"
 
 namespace osler::train {
 
@@ -17,12 +20,13 @@ void require_available(const RunSpec& spec) {
     throw ConfigError("checkpoint.async = true: this version saves synchronously; set it to false");
 }
 
-void open_model(const RunSpec& spec, Inputs& inputs) {
+/// `weights`: what model.from stands for.
+void open_model(const RunSpec& spec, const std::string& weights, Inputs& inputs) {
   if (spec.model.from.empty() == spec.model.config.empty())
     throw ConfigError("set exactly one of model.from (weights to go on from) and model.config (random initialisation)");
   if (!spec.model.from.empty()) {
     // Sums are checked when the weights are needed, by all ranks together (trainer.cpp).
-    inputs.weights.emplace(spec.model.from, checkpoint::Verify::sizes);
+    inputs.weights.emplace(weights, checkpoint::Verify::sizes);
     inputs.model_config_text = inputs.weights->model_config();
     inputs.model_config = config::parse_model_config(inputs.model_config_text, inputs.weights->directory());
   } else {
@@ -79,6 +83,20 @@ void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256
   }
 }
 
+/// The token shards that rank 0 finds, before every rank opens them.
+void wait_for_data(const RunSpec& spec, comm::Group& ranks) {
+  std::vector<std::string> files;
+  comm::agree_after(ranks, [&] {
+    if (ranks.rank() != 0) return;
+    const auto add = [&](const std::string& path) {
+      for (std::string& file : text::find_files(path)) files.push_back(std::move(file));
+    };
+    for (const auto& source : spec.data.source) add(source.path);
+    for (const auto& set : spec.data.validation) add(set.path);
+  });
+  comm::wait_for_files(ranks, files);
+}
+
 /// Ranks that read other files or run another program would train on, and wrongly, or wait for each other for ever.
 void require_same_inputs(const Inputs& inputs, comm::Group& ranks) {
   comm::require_same(ranks, "the model's configuration", sha256_hex(inputs.model_config_text),
@@ -96,10 +114,14 @@ Inputs open_inputs(const RunSpec& spec, comm::World& world) {
   comm::require_same(ranks, "the programs", spec.program_version + " " + sha256_hex_of_file("/proc/self/exe"),
                      "start one and the same osler on all ranks");
   comm::require_same(ranks, "the configurations", spec.resolved_ini, "give every rank the same options and files");
+  set_visible_within(spec.files.visible_within_s);
+  check_outputs(spec, world);
+  std::string weights;
+  if (!spec.model.from.empty()) weights = checkpoint::find_weights(ranks, spec.model.from, checkpoint::Verify::sizes);
+  wait_for_data(spec, ranks);
   comm::agree_after(ranks, [&] {
     require_available(spec);
-    RunDirectory(spec.run.dir).require_possible();
-    open_model(spec, inputs);
+    open_model(spec, weights, inputs);
     inputs.mesh = plan::build_mesh(ranks.size(), inputs.model_config, spec.parallel, spec.data);
     open_data(spec, inputs, open_tokenizer(spec, inputs), ranks.rank());
   });

@@ -29,6 +29,7 @@ struct RunSpec {
   config::RouterOptions router;
   config::NeftuneOptions neftune;
   config::CheckpointOptions checkpoint;
+  config::FilesOptions files;
   config::ClusterOptions cluster;
   std::string resolved_ini;
   std::string program_version;
@@ -49,7 +50,7 @@ struct Inputs {
   std::vector<ValidationSet> validation;
 };
 
-/// Opens and cross-checks data, model configuration, weights and tokenizer. Writes nothing. Throws ConfigError,
+/// Opens and cross-checks data, model configuration, weights and tokenizer. Leaves nothing behind. Throws ConfigError,
 /// DataError, CheckpointError or StorageError, the same on every rank. *Collective.*
 Inputs open_inputs(const RunSpec& spec, comm::World& world);
 

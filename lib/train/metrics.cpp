@@ -58,7 +58,7 @@ MetricsFile::MetricsFile(std::string path, std::int64_t restored_step, MetricsRo
     if (kept != text) publish_file(path_, kept);
     size_ = static_cast<std::int64_t>(kept.size());
   }
-  file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, kFileMode);
   if (file_ < 0) throw StorageError("cannot open ", path_, " for appending: ", std::strerror(errno));
 }
 

@@ -104,6 +104,7 @@ void Trainer::write_row(const GlobalBatch& batch, const StepTotals& totals, doub
   const std::int64_t memory = groups_.world().all_reduce_value(peak_memory_bytes(world_.device()), comm::ReduceOp::max);
   row["memory_bytes"] = memory;
   row["step_time_s"] = step_time_s;
+  if (owner_) owner_->require_ours();
   metrics_->append(row);
 
   log::info("step ", step, "/", spec_.run.steps, "  loss ", formatted(totals.loss(), 4, std::fixed), "  lr ",

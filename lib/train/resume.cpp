@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "base/sha256.hpp"
 #include "config/strict_json.hpp"
 
 namespace osler::train {
@@ -86,26 +87,72 @@ std::vector<std::string> model_differences(const std::string& stored_config, con
   return lines;
 }
 
-void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
-                      RouterLosses router_losses, const std::string& directory) {
-  const std::vector<std::string> changed = differences(stored.run_config, expected.run_config);
-  std::string problems;
-  for (const auto& line : model_differences(stored.model_config, expected.model_config)) problems += "\n  " + line;
-  if (stored.dtype != expected.dtype) problems += text_of("\n  parallel.dtype: ", stored.dtype, " -> ", expected.dtype);
-  if (stored.data_fingerprint != expected.data_fingerprint || stored.seed != expected.seed) {
-    problems +=
-        "\n  the data or their order (contents, weights, sequence_length, global_batch, cross_document or seed)";
-    for (const auto& line : changed)
-      if (line.starts_with("data.") || line.starts_with("run.seed")) problems += "\n  " + line;
+std::string tokenizer_difference(const std::vector<std::string>& stored, const std::vector<std::string>& current) {
+  const auto sum_of = [](const std::vector<std::string>& files) {
+    for (const std::string& file : files)
+      if (file.ends_with(".model")) return sha256_hex_of_file(file);
+    return std::string();
+  };
+  const std::string before = sum_of(stored);
+  const std::string now = sum_of(current);
+  if (before.empty() || now.empty() || before == now) return "";
+  return text_of("tokenizer.model: sha256 ", before.substr(0, 12), "... -> ", now.substr(0, 12), "...");
+}
+
+namespace {
+
+/// What no word makes right: another model, or other steps.
+std::vector<std::string> hard_differences(const checkpoint::RunState& stored, const Start& start,
+                                          const std::vector<std::string>& changed) {
+  std::vector<std::string> problems = model_differences(stored.model_config, start.state.model_config);
+  if (!start.tokenizer_difference.empty()) problems.push_back(start.tokenizer_difference);
+  if (stored.dtype != start.state.dtype)
+    problems.push_back(text_of("parallel.dtype: ", stored.dtype, " -> ", start.state.dtype));
+  for (const std::string& line : changed) {
+    if (line.starts_with("run.seed: ") || line.starts_with("data.global_batch: ") ||
+        line.starts_with("data.sequence_length: "))
+      problems.push_back(line);
+    if (start.router_losses == RouterLosses::on && line.starts_with("data.micro_batch: "))
+      problems.push_back(line + " (the router losses are means over micro-batches, so the objective would change)");
+    if (line.starts_with("neftune.alpha: ")) problems.push_back(line + " (tables name a model by it)");
   }
-  for (const auto& line : changed)
-    if (router_losses == RouterLosses::on && line.starts_with("data.micro_batch: "))
-      problems += "\n  " + line + " (the router losses are means over micro-batches, so the objective would change)";
-  for (const auto& line : changed)
-    if (line.starts_with("neftune.alpha: ")) problems += "\n  " + line + " (tables name a model by it)";
-  if (problems.empty()) return;
-  throw ConfigError(directory, " was saved by another run than the one configured now:", problems,
-                    "\nuse another run.dir, or start from those weights with model.from");
+  return problems;
+}
+
+/// Other data under the same steps.
+std::vector<std::string> data_differences(const checkpoint::RunState& stored, const Start& start,
+                                          const std::vector<std::string>& changed) {
+  if (stored.data_fingerprint == start.state.data_fingerprint) return {};
+  std::vector<std::string> problems;
+  for (const char* key : {"data.source: ", "data.cross_document: ", "data.too_long: "})
+    for (const std::string& line : changed)
+      if (line.starts_with(key)) problems.push_back(line);
+  if (problems.empty())
+    problems.emplace_back("the contents of the token shards (no key of [data] differs: they were made again)");
+  return problems;
+}
+
+std::string listed(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += "\n  " + line;
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> require_same_run(const checkpoint::RunState& stored, const Start& start,
+                                          const std::string& directory) {
+  const std::vector<std::string> changed = differences(stored.run_config, start.state.run_config);
+  std::vector<std::string> hard = hard_differences(stored, start, changed);
+  if (hard.empty() && stored.seed != start.state.seed)
+    hard.push_back(text_of("run.seed: ", stored.seed, " -> ", start.state.seed));
+  std::vector<std::string> data;
+  if (hard.empty()) data = data_differences(stored, start, changed);
+  const bool accepted = start.changed_data == ChangedData::accepted;
+  if (hard.empty() && (data.empty() || accepted)) return data;
+  throw ConfigError(directory, " was saved by another run than the one configured now:", listed(hard), listed(data),
+                    "\nuse another run.dir, or start from those weights with model.from",
+                    hard.empty() ? "; to go on here with the other data all the same, run.accept_changed_data=on" : "");
 }
 
 }  // namespace osler::train

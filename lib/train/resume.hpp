@@ -9,12 +9,26 @@
 namespace osler::train {
 
 enum class RouterLosses { off, on };
+enum class ChangedData { refused, accepted };
 
-/// What must not change within a run: the data and their order, the model, the dtype, the seed, NEFTune's alpha, and
-/// with router losses the micro-batch. Throws ConfigError that shows what differs and says what to do.
-/// `expected.run_config`, `expected.model_config` and `router_losses` are this start's.
-void require_same_run(const checkpoint::RunState& stored, const checkpoint::RunState& expected,
-                      RouterLosses router_losses, const std::string& directory);
+/// This start, as far as it must be the run that saved the checkpoint.
+struct Start {
+  checkpoint::RunState state;  ///< run_config, model_config, data_fingerprint, dtype, seed
+  RouterLosses router_losses = RouterLosses::off;
+  ChangedData changed_data = ChangedData::refused;
+  std::string tokenizer_difference;  ///< see tokenizer_difference()
+};
+
+/// What must not change within a run: the data and their order, the model, the tokenizer, the dtype, the seed,
+/// NEFTune's alpha, and with router losses the micro-batch. Throws ConfigError that shows what differs and says what to
+/// do. Other contents, sources or weights of the data may be accepted, not another batch, window or seed: those are
+/// what steps are counted in. Returns what was accepted, a line each.
+std::vector<std::string> require_same_run(const checkpoint::RunState& stored, const Start& start,
+                                          const std::string& directory);
+
+/// "tokenizer.model: sha256 0123... -> 4567..." for two lists of tokenizer files; "" when the SentencePiece models are
+/// equal or one list has none. Throws StorageError.
+std::string tokenizer_difference(const std::vector<std::string>& stored, const std::vector<std::string>& current);
 
 /// "data.global_batch: 8 -> 16" for every key whose value differs between two resolved INI texts, in order of the
 /// second; keys that only one has show as "(absent)".

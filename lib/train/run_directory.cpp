@@ -3,8 +3,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,17 +19,6 @@ RunDirectory::RunDirectory(std::string path) : path_(std::move(path)) {
 
 bool RunDirectory::is_done() const {
   return std::filesystem::exists(done());
-}
-
-void RunDirectory::require_possible() const {
-  std::filesystem::path existing = std::filesystem::absolute(path_);
-  std::error_code error;
-  while (!std::filesystem::exists(existing, error) && existing.has_parent_path() && existing != existing.parent_path())
-    existing = existing.parent_path();
-  if (!std::filesystem::is_directory(existing, error))
-    throw StorageError("run.dir = ", path_, ": ", existing.string(), " is not a directory");
-  if (::access(existing.c_str(), W_OK | X_OK) != 0)
-    throw StorageError("run.dir = ", path_, ": cannot write in ", existing.string(), ": ", std::strerror(errno));
 }
 
 void RunDirectory::describe(const std::string& resolved_ini, const std::string& run_json) const {

@@ -18,8 +18,6 @@ class RunDirectory {
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   std::string done() const { return path_ + "/done"; }
   bool is_done() const;
-  /// Throws StorageError unless the folder, or the nearest existing one above it, can be written. Creates nothing.
-  void require_possible() const;
   /// Makes the folder and publishes config.ini and run.json. Throws StorageError.
   void describe(const std::string& resolved_ini, const std::string& run_json) const;
   /// Only at the true end of the work, after the last checkpoint. Throws StorageError.

@@ -37,6 +37,7 @@ Trainer::Trainer(const RunSpec& spec, Inputs inputs, comm::World& world, const S
       world_(world),
       groups_(world.ranks(), inputs_.mesh),
       directory_(spec.run.dir),
+      owner_(claim_run_directory(spec, world)),
       parameters_(plan::parameter_specs_of_rank(inputs_.model_config, inputs_.mesh, groups_.world().rank()),
                   tensor_options(spec, world.device()), plan::sharers_of(inputs_.mesh)),
       stats_({.num_sources = static_cast<std::int64_t>(inputs_.mixture->sources().size()),
@@ -58,8 +59,14 @@ void Trainer::start_or_resume() {
   comm::agree_after(world_.host(), [&] {
     if (newest) {
       const checkpoint::Reader reader(*newest);
-      require_same_run(reader.state(), run_state(), router_losses(), *newest);
+      const Start start{
+          .state = run_state(),
+          .router_losses = router_losses(),
+          .changed_data = spec_.run.accept_changed_data ? ChangedData::accepted : ChangedData::refused,
+          .tokenizer_difference = tokenizer_difference(reader.tokenizer_files(), inputs_.tokenizer_files)};
+      const std::vector<std::string> accepted = require_same_run(reader.state(), start, *newest);
       restore(reader.state());
+      if (!accepted.empty()) accept_changed_data(accepted);
       optimizer_ = std::make_unique<optim::AdamW>(parameters_, groups_, spec_.optim);
       reader.load(optimizer_->state());
       for (const auto& line : differences(reader.state().run_config, spec_.resolved_ini))
@@ -87,6 +94,14 @@ void Trainer::start_or_resume() {
       directory_.describe(spec_.resolved_ini, run_description(spec_.program_version, hosts, inputs_.mesh, step_));
     metrics_ = std::make_unique<MetricsFile>(directory_.metrics(), newest ? step_ : -1, role);
   });
+}
+
+void Trainer::accept_changed_data(const std::vector<std::string>& differences) {
+  ++data_changes_;
+  data_changed_at_step_ = step_;
+  if (world_.host().rank() != 0) return;
+  for (const std::string& line : differences)
+    log::warning("from step ", step_ + 1, " on other data, as run.accept_changed_data says: ", line);
 }
 
 double Trainer::aux_coefficient() const {
@@ -161,7 +176,10 @@ Trainer::State Trainer::state_after_validation() const {
 Trainer::State Trainer::save() {
   const Stopwatch watch;
   try {
-    comm::agree_after(world_.host(), [&] { metrics_->sync(); });
+    comm::agree_after(world_.host(), [&] {
+      if (owner_) owner_->require_ours();
+      metrics_->sync();
+    });
     const std::string path = checkpoint::save(world_.host(), {.root = directory_.checkpoints(),
                                                               .tensors = optimizer_->state(),
                                                               .state = run_state(),
@@ -211,6 +229,8 @@ checkpoint::RunState Trainer::run_state() const {
                                        .sequences = sequences[i],
                                        .epoch = sequences[i] / sources[i].num_windows()};
   state.counters = {{"skipped", skipped_}, {"skipped_in_a_row", skipped_in_a_row_}};
+  if (data_changes_ > 0)
+    state.counters.insert({{"data_changes", data_changes_}, {"data_changed_at_step", data_changed_at_step_}});
   state.model_config = inputs_.model_config_text;
   state.run_config = spec_.resolved_ini;
   state.data_fingerprint = inputs_.mixture->fingerprint();
@@ -236,6 +256,8 @@ void Trainer::restore(const checkpoint::RunState& state) {
   step_ = state.step;
   skipped_ = counter("skipped");
   skipped_in_a_row_ = counter("skipped_in_a_row");
+  data_changes_ = counter("data_changes");
+  data_changed_at_step_ = counter("data_changed_at_step");
 }
 
 }  // namespace osler::train

@@ -24,6 +24,7 @@
 #include "train/metrics.hpp"
 #include "train/resume.hpp"
 #include "train/run_directory.hpp"
+#include "train/start_checks.hpp"
 #include "train/step_stats.hpp"
 #include "train/stop.hpp"
 
@@ -96,6 +97,7 @@ class Trainer {
   std::int64_t last_step() const;
 
   void start_or_resume();
+  void accept_changed_data(const std::vector<std::string>& differences);
   void verify_weights();  ///< model.from, if it is a checkpoint: each rank sums a share of its files
   /// Throws one error on all ranks, for conditions that all of them see. *Collective.*
   template <class ErrorType, class... Args>
@@ -112,6 +114,7 @@ class Trainer {
   comm::World& world_;
   const comm::MeshGroups groups_;
   const RunDirectory directory_;
+  const std::unique_ptr<FolderOwner> owner_;  ///< of rank 0
   const std::string host_ = host_name();
   parallel::ParameterStore parameters_;
   std::unique_ptr<model::Model> model_;
@@ -127,6 +130,8 @@ class Trainer {
   std::int64_t step_ = 0;          ///< completed
   std::int64_t skipped_ = 0;       ///< of them, without an update
   std::int64_t skipped_in_a_row_ = 0;
+  std::int64_t data_changes_ = 0;  ///< how often the run went on with other data, and when it last did
+  std::int64_t data_changed_at_step_ = 0;
   int failed_saves_in_a_row_ = 0;
   StopWishes wishes_;
   Stopwatch since_row_;

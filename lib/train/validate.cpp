@@ -26,6 +26,7 @@ Trainer::State Trainer::validate() {
     row["valid/" + set.name] = loss;
     line += text_of("  ", set.name, " ", loss);
   }
+  if (owner_) owner_->require_ours();
   metrics_->append(row);
   log::info("step ", step_, "  validation loss", line);
   since_row_.restart();

@@ -228,7 +228,7 @@ def make_world(root):
     return World(root, tokenizer, corpora, shards, configs["mistral"], configs["mixtral"])
 
 
-def _children(pid):
+def children(pid):
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -251,7 +251,7 @@ def _rank_of(pid):
 
 def rank_pids(process):
     """{rank: pid} of the ranks that this mpirun has started so far."""
-    return {rank: pid for pid in _children(process.pid) if (rank := _rank_of(pid)) is not None}
+    return {rank: pid for pid in children(process.pid) if (rank := _rank_of(pid)) is not None}
 
 
 def kill_rank(process, rank):

@@ -3,6 +3,7 @@
 //
 //   parity_driver CASE_DIRECTORY
 //   parity_driver generate CASE_DIRECTORY     (parity_generate.cpp)
+//   parity_driver verify                      (verify_files.hpp)
 // CASE_DIRECTORY/case.json may ask for batches instead (dump_batches.hpp). Otherwise it names the model directory, the
 // dtype and the batch; results go to CASE_DIRECTORY/out as raw float64 files and out.json.
 #include <ATen/ATen.h>
@@ -25,6 +26,7 @@
 #include "plan/parameter_specs.hpp"
 #include "support/dump_batches.hpp"
 #include "support/parity_generate.hpp"
+#include "support/verify_files.hpp"
 
 using namespace osler;
 using nlohmann::json;
@@ -145,6 +147,10 @@ void run_case(const fs::path& directory) {
 int main(int argc, char** argv) try {
   if (argc > 1 && std::string(argv[1]) == "generate") {
     osler::tests::run_generate_case(argc, argv);
+    return 0;
+  }
+  if (argc == 2 && std::string(argv[1]) == "verify") {
+    osler::tests::run_verify_files();
     return 0;
   }
   OSLER_CHECK(argc == 2, "usage: parity_driver CASE_DIRECTORY");

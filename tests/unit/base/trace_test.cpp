@@ -71,7 +71,7 @@ TEST(Trace, StartingAgainClosesTheFirst) {
 }
 
 TEST(Trace, SaysWhereItCannotWrite) {
-  EXPECT_THROW(start("/nowhere/trace", 0), StorageError);
+  EXPECT_THROW(start("/proc/nowhere/trace", 0), StorageError);
   EXPECT_NO_THROW(stop());
 }
 

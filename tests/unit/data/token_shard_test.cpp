@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/publish.hpp"
+#include "base/seal.hpp"
 #include "data/mapped_file.hpp"
 #include "store/hdf5_file.hpp"
 #include "support/temporary_folder.hpp"
@@ -161,6 +162,29 @@ TEST(TokenShard, NoticesForeignIdsAndFlips) {
   const TokenShard flipped(folder.write("flipped.h5", bytes));
   EXPECT_EQ(flipped.token(1), 301);
   EXPECT_THAT(message_of<DataError>([&] { flipped.verify(); }), HasSubstr("SHA-256"));
+}
+
+TEST(TokenShard, EveryFlippedByteOfAFileIsFound) {
+  const TemporaryFolder folder;
+  TokenShardWriter writer(folder / "good.h5", info_of(1000));
+  writer.add_document({1, 300, 400, 2});
+  writer.finish();
+  EXPECT_NO_THROW(verify_shard(folder / "good.h5"));
+  const std::string good = read_file(folder / "good.h5");
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bytes = good;
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << at % 8));
+    const std::string path = folder.write("bad.h5", bytes);
+    EXPECT_THAT(message_of<DataError>([&] { verify_shard(path); }), HasSubstr(path)) << "byte " << at;
+  }
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, good.size() - 78, good.size() - 1}) {
+    const std::string path = folder.write("cut.h5", good.substr(0, length));
+    EXPECT_THAT(message_of<DataError>([&] { verify_shard(path); }), HasSubstr(path)) << "cut to " << length;
+  }
+  // A shard of an older release has no last line.
+  Forged forged;
+  EXPECT_NO_THROW(check_seal(forged.write(folder / "old.h5")));
+  EXPECT_EQ(check_seal(folder / "old.h5"), Seal::absent);
 }
 
 }  // namespace

@@ -23,9 +23,10 @@ checkpoint::RunState state() {
   return state;
 }
 
-std::string complaint(const checkpoint::RunState& current, RouterLosses router_losses = RouterLosses::off) {
+std::string complaint(const checkpoint::RunState& current, RouterLosses router_losses = RouterLosses::off,
+                      ChangedData changed_data = ChangedData::refused, const std::string& tokenizer = "") {
   try {
-    require_same_run(state(), current, router_losses, "runs/a/checkpoints/step_000000010");
+    require_same_run(state(), {current, router_losses, changed_data, tokenizer}, "runs/a/checkpoints/step_000000010");
   } catch (const ConfigError& error) {
     return error.what();
   }
@@ -76,7 +77,25 @@ TEST(RequireSameRun, ShowsWhatDiffers) {
   other_data.data_fingerprint = "abd";
   other_data.run_config = "[run]\nseed = 7\n[data]\nsource = a:1:x\nsource = b:2:y\nglobal_batch = 16\n";
   EXPECT_THAT(complaint(other_data), HasSubstr("data.global_batch: 8 -> 16"));
-  EXPECT_THAT(complaint(other_data), HasSubstr("cross_document"));
+  EXPECT_THAT(complaint(other_data, RouterLosses::off, ChangedData::accepted), HasSubstr("data.global_batch: 8 -> 16"));
+
+  EXPECT_THAT(complaint(state(), RouterLosses::off, ChangedData::accepted, "tokenizer.model: sha256 a -> b"),
+              HasSubstr("tokenizer.model: sha256 a -> b"));
+  auto other_seed = state();
+  other_seed.seed = 8;
+  EXPECT_THAT(complaint(other_seed), HasSubstr("run.seed: 7 -> 8"));
+}
+
+TEST(RequireSameRun, OtherDataMayBeAcceptedAndAreNamed) {
+  auto current = state();
+  current.data_fingerprint = "abd";
+  EXPECT_THAT(complaint(current),
+              AllOf(HasSubstr("contents of the token shards"), HasSubstr("run.accept_changed_data=on")));
+  current.run_config = "[run]\nseed = 7\n[data]\nsource = a:1:x\nsource = b:3:y\nglobal_batch = 8\n";
+  EXPECT_THAT(complaint(current), HasSubstr("data.source: a:1:x, b:2:y -> a:1:x, b:3:y"));
+  EXPECT_THAT(require_same_run(state(), {current, RouterLosses::off, ChangedData::accepted, ""}, "there"),
+              ElementsAre("data.source: a:1:x, b:2:y -> a:1:x, b:3:y"));
+  EXPECT_THAT(require_same_run(state(), {state(), RouterLosses::off, ChangedData::accepted, ""}, "there"), IsEmpty());
 }
 
 TEST(RequireSameRun, HoldsTheMicroBatchWhereItShapesTheObjective) {
