@@ -2,8 +2,10 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 from bad_input import DATA, STORAGE, USAGE, Place, Table, check, make_trained
@@ -160,13 +162,11 @@ def test_bad_input(prepare, code, trained, tmp_path):
                     reason="needs root and setpriv to run as a user without rights")
 def test_directory_without_permission(trained, tmp_path):
     world, _ = trained
-    forbidden = tmp_path / "forbidden"
-    forbidden.mkdir(mode=0o755)
-    for folder in [tmp_path, *tmp_path.parents]:
-        if not os.stat(folder).st_mode & 0o005:
-            pytest.skip(f"{folder} cannot be entered by other users on this machine")
+    forbidden = pathlib.Path(tempfile.mkdtemp(prefix="osler_forbidden_"))  # pytest's own folders cannot be entered by others
+    forbidden.chmod(0o755)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", osler_run.OSLER, "pretrain",
                *world.pretrain_args(forbidden / "run")]
     result = subprocess.run(command, capture_output=True, text=True, env=osler_run.environment(), timeout=60)
+    forbidden.rmdir()
     assert result.returncode == STORAGE, result.stderr
     assert str(forbidden) in result.stderr

@@ -47,6 +47,7 @@ def files(folder):
             for key in ("date", "total_evaluation_time_seconds"):
                 del results[key]
             del results["osler"]["started"], results["config"]["model_num_ranks"]
+            del results["osler"]["files"], results["osler"]["sha256"]  # sums of the times too
             found[path.name] = results
         elif path.name == "scores.csv":
             found[path.name] = [row | {"date": None} for row in csv.DictReader(path.open())]
