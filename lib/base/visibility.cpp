@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <thread>
 
 #include "base/error.hpp"
@@ -26,21 +25,24 @@ void set_visible_within(double seconds) {
   patience_s = seconds;
 }
 
-void wait_until_visible(const std::string& path) {
+bool becomes_visible(const std::string& path) {
   std::chrono::duration<double> waited{0};
   for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     // open(2) asks the server where stat(2) may answer from a cache.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     const int reason = errno;
     if (descriptor >= 0) ::close(descriptor);
-    if (descriptor >= 0 || (reason != ENOENT && reason != ESTALE)) return;
-    if (waited.count() >= patience_s)
-      throw StorageError("'", path, "', which rank 0 sees, is not visible here after ", patience_s.load(),
-                         " s: ", std::strerror(reason),
-                         "; it must lie on a file system that all nodes share (files.visible_within_s)");
+    if (descriptor >= 0 || (reason != ENOENT && reason != ESTALE)) return true;
+    if (waited.count() >= patience_s) return false;
     std::this_thread::sleep_for(pause);
     waited += pause;
   }
+}
+
+void wait_until_visible(const std::string& path) {
+  if (!becomes_visible(path))
+    throw StorageError("'", path, "', which rank 0 sees, is not visible here after ", patience_s.load(),
+                       " s; it must lie on a file system that all nodes share (files.visible_within_s)");
 }
 
 }  // namespace osler

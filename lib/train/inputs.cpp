@@ -1,5 +1,7 @@
 #include "train/inputs.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "base/publish.hpp"
 #include "base/sha256.hpp"
@@ -83,7 +85,8 @@ void open_data(const RunSpec& spec, Inputs& inputs, std::string tokenizer_sha256
   }
 }
 
-/// The token shards that rank 0 finds, before every rank opens them.
+/// The token shards that rank 0 finds may show here late. If one never does, the ranks have other data, and
+/// require_same_inputs() says so.
 void wait_for_data(const RunSpec& spec, comm::Group& ranks) {
   std::vector<std::string> files;
   comm::agree_after(ranks, [&] {
@@ -94,7 +97,8 @@ void wait_for_data(const RunSpec& spec, comm::Group& ranks) {
     for (const auto& source : spec.data.source) add(source.path);
     for (const auto& set : spec.data.validation) add(set.path);
   });
-  comm::wait_for_files(ranks, files);
+  files = comm::broadcast_list(ranks, files);
+  if (ranks.rank() > 0) std::all_of(files.begin(), files.end(), becomes_visible);
 }
 
 /// Ranks that read other files or run another program would train on, and wrongly, or wait for each other for ever.

@@ -139,7 +139,7 @@ def test_a_rank_with_other_data_is_refused(world, tmp_path):
     for folder, shards in zip(folders, ("general", "clinical")):
         folder.mkdir()
         (folder / "tokens").symlink_to(world.shards / shards)
-    args = world.pretrain_args(tmp_path / "run", data__source="text:1:tokens")
+    args = world.pretrain_args(tmp_path / "run", data__source="text:1:tokens", files__visible_within_s=1)
     result = start_unlike(args, args, folders=folders)
     assert "data of ranks 0 and 1 differ" in result.stderr
 
