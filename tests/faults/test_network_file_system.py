@@ -135,7 +135,7 @@ def test_a_slow_file_system_costs_time_only(world, reference, tmp_path, slow):
     options = [word for call, delay_us in DELAYS_US.items()
                for word in ("-e", f"inject={call}:delay_enter={delay_us}:when={before.get(call, 0) + 1}+")]
     ranks = [options if rank in slow else None for rank in (0, 1)]
-    told = run_traced(ranks, ["pretrain", *world.pretrain_args(run_dir, **OPTIONS)]).stderr
+    told = run_traced(ranks, ["pretrain", *world.pretrain_args(run_dir, **{**OPTIONS, "checkpoint__interval_steps": 8})]).stderr
     assert "warning" not in told, told
     same_end(run_dir, reference)
 
